@@ -1,0 +1,114 @@
+"""Topics by canonical name: their real names, partitions and settings, and their creation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from upwell.settings import Kafka
+
+DAY_MS = 86_400_000
+LARGE_RECORD = str(32 * 1024 * 1024)
+
+
+class Topic(StrEnum):
+    """Canonical names; `real` gives the name on the bus."""
+
+    ITEMS = "items"
+    INTERACTIONS = "interactions"
+    REQUESTS = "requests"
+    ITEM_FEATURES = "item-features"
+    RANKINGS = "rankings"
+    TRIGGERS_HIGH = "content-triggers.high"
+    TRIGGERS_NORMAL = "content-triggers.normal"
+    TRIGGERS_LOW = "content-triggers.low"
+    CONTENTS = "contents"
+    STATISTICS = "statistics"
+    TRENDS = "trends"
+
+
+INPUTS = (Topic.ITEMS, Topic.INTERACTIONS, Topic.REQUESTS)
+TRIGGERS = {"high": Topic.TRIGGERS_HIGH, "normal": Topic.TRIGGERS_NORMAL, "low": Topic.TRIGGERS_LOW}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How Upwell creates a topic. `partitions` None means `kafka.partitions`."""
+
+    partitions: int | None = None
+    config: dict[str, str] = field(default_factory=dict)
+
+
+# Inputs and dead letters take records larger than a worker accepts: a producer must be able to get it wrong.
+_WIDE = {"max.message.bytes": LARGE_RECORD}
+# The dedupe window counts in log time: the broker's clock, not the producer's.
+_LOG_TIME = {"message.timestamp.type": "LogAppendTime"}
+
+LAYOUTS: dict[Topic, Layout] = {
+    Topic.ITEMS: Layout(config=_WIDE | {"cleanup.policy": "compact"}),
+    Topic.INTERACTIONS: Layout(config=_WIDE | _LOG_TIME),
+    Topic.REQUESTS: Layout(config=_WIDE | _LOG_TIME),
+    Topic.ITEM_FEATURES: Layout(config={"cleanup.policy": "compact"}),
+    Topic.RANKINGS: Layout(
+        config=_LOG_TIME | {"cleanup.policy": "compact,delete", "min.compaction.lag.ms": str(14 * DAY_MS), "retention.ms": str(28 * DAY_MS)}
+    ),
+    Topic.TRIGGERS_HIGH: Layout(),
+    Topic.TRIGGERS_NORMAL: Layout(),
+    Topic.TRIGGERS_LOW: Layout(),
+    Topic.CONTENTS: Layout(),
+    Topic.STATISTICS: Layout(partitions=1),
+    Topic.TRENDS: Layout(config={"cleanup.policy": "compact,delete"}),
+}
+
+
+def real(kafka: Kafka, topic: Topic | str) -> str:
+    """The name on the bus: an own name from `kafka.topics`, else the prefixed canonical one."""
+    return kafka.topics.get(str(topic), f"{kafka.topic_prefix}{topic}")
+
+
+def dead_letters(name: str) -> str:
+    """The dead-letter topic of a real topic name."""
+    return f"{name}.dlq"
+
+
+def create(kafka: Kafka, admin: AdminClient) -> list[str]:
+    """Create the topics that are missing, dead-letter topics of the inputs included.
+
+    Returns:
+        Real names of the topics created.
+
+    Raises:
+        KafkaException: when the broker refuses for another reason than that the topic is there.
+    """
+    wanted = [
+        NewTopic(
+            real(kafka, topic),
+            num_partitions=layout.partitions or kafka.partitions,
+            replication_factor=kafka.replication_factor,
+            config=layout.config,
+        )
+        for topic, layout in LAYOUTS.items()
+    ]
+    for topic in (*INPUTS, *TRIGGERS.values()):
+        wanted.append(
+            NewTopic(
+                dead_letters(real(kafka, topic)),
+                num_partitions=1,
+                replication_factor=kafka.replication_factor,
+                config=_WIDE,
+            )
+        )
+    present = admin.list_topics(timeout=30).topics
+    missing = [topic for topic in wanted if topic.topic not in present]
+    created = []
+    for name, outcome in (admin.create_topics(missing, operation_timeout=30) if missing else {}).items():
+        try:
+            outcome.result()
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return created

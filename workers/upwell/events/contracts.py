@@ -1,0 +1,236 @@
+"""The contract of every topic as a msgspec struct; `schemas/*.avsc` documents the same fields one by one.
+
+All times are milliseconds since the Unix epoch, UTC. Structs of the hot path are `gc=False`: they hold no cycles, and
+the collector would otherwise visit them by the hundred thousand.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Contract(msgspec.Struct, omit_defaults=True):
+    """Base of all contracts: unknown fields are ignored on reading, defaults are left out on writing."""
+
+
+class InteractionType(StrEnum):
+    """Types known from the first day; the set is open: any type that has a weight in `events.weights` is valid."""
+
+    IMPRESSION = "impression"
+    VIEW = "view"
+    CLICK = "click"
+    LIKE = "like"
+    DISLIKE = "dislike"
+    ADD_TO_CART = "add_to_cart"
+    PURCHASE = "purchase"
+    RATING = "rating"
+    DISMISS = "dismiss"
+    SHARE = "share"
+    PLAY = "play"
+
+
+class ControlType(StrEnum):
+    """Control records in a user's log; they carry no preference."""
+
+    RANK_REQUEST = "rank_request"
+    """Answer with the user's ranking, as a revision where nothing changed."""
+    ERASE = "erase"
+    """Erase the user. Refused to the dead letters until erasure is complete in every store."""
+
+
+class Media(Contract):
+    """One piece of media of an item: `uri` or `data`, never both."""
+
+    kind: str
+    uri: str | None = None
+    data: bytes | None = None
+    mime: str | None = None
+
+
+class Item(Contract):
+    """`items` (in), key item_id: upsert or delete; a record with a null value deletes as well."""
+
+    item_id: str
+    op: str = "upsert"
+    title: str = ""
+    description: str = ""
+    language: str = ""
+    categories: list[str] = []
+    attributes: dict[str, Any] = {}
+    media: list[Media] = []
+    ts: int = 0
+
+
+class Interaction(Contract, gc=False):
+    """`interactions` (in), key user_id: the per-user log."""
+
+    event_id: str
+    user_id: str
+    type: str
+    ts: int
+    item_id: str | None = None
+    value: float | None = None
+    session_id: str | None = None
+    ranking_id: str | None = None
+    content_id: str | None = None
+    position: int | None = None
+    context: dict[str, Any] | None = None
+
+
+class Request(Contract):
+    """`requests` (in), key user_id: an explicit wish for content about an item, or about the user's best item."""
+
+    request_id: str
+    user_id: str
+    ts: int
+    type: str = "content"
+    item_id: str | None = None
+    format: str = "text"
+    language: str = ""
+
+
+class ItemFeatures(Contract):
+    """`item-features` (out, compacted), key item_id: what readers need to rank an item. Deleted by a tombstone."""
+
+    item_id: str
+    vector: bytes
+    """Little-endian float32, unit length."""
+    model_version: str
+    title: str = ""
+    categories: list[str] = []
+    modalities: dict[str, float] = {}
+    quality: float = 1.0
+    ts: int = 0
+
+
+class Reason(Contract, gc=False):
+    """One scorer's share in an item's score, with its evidence."""
+
+    kind: str
+    """`similar` (to an item of the user's history), `taste` (the long-term profile), `popular`."""
+    share: float
+    """What this scorer added to the score."""
+    text: str
+    item_id: str | None = None
+    """The evidence, where it is an item."""
+
+
+class RankedItem(Contract, gc=False):
+    item_id: str
+    score: float
+    propensity: float
+    """Probability with which the policy shows this item at this position; 1 where nothing is drawn."""
+    reasons: list[Reason] = []
+
+
+class Ranking(Contract, gc=False, omit_defaults=False):
+    """`rankings` (out), key user_id. (generation, version, revision) strictly increases per user, and at revision 0
+    version = previous version + events."""
+
+    ranking_id: str
+    user_id: str
+    generation: int
+    version: int
+    revision: int
+    events: int
+    items: list[RankedItem]
+    trigger: str
+    """`events`, `rank_request`, `item_deleted`, `position_moved`."""
+    model_version: str
+    event_time: int
+    """Largest event time among the user's events."""
+    publish_time: int
+
+
+class ContentTrigger(Contract):
+    """`content-triggers.<priority>` (internal), key user_id: the cause of one piece of content."""
+
+    trigger_id: str
+    kind: str
+    """`head_changed`, `new_item`, `request`."""
+    cause: str
+    user_id: str
+    item_id: str
+    created: int
+    """When the cause was published: the wait that `content.max_wait_s` bounds starts here."""
+    priority: str = "normal"
+    ranking_id: str | None = None
+    because: list[str] = []
+    """Item ids of the user's history that are the evidence for the item."""
+    reasons: list[Reason] = []
+    format: str = "text"
+    language: str = ""
+
+
+class Content(Contract, omit_defaults=False):
+    """`contents` (out), key user_id: one piece of content for one user."""
+
+    content_id: str
+    trigger_id: str
+    user_id: str
+    item_ids: list[str]
+    format: str
+    language: str
+    text: str
+    source: str
+    """`model` or `template`."""
+    model: str
+    safety: str
+    """`passed`: what was checked before publication found nothing."""
+    explanation: str
+    kind: str
+    created: int
+    tokens: int = 0
+    candidates: int = 0
+    rejected: int = 0
+    """Candidates that the check refused."""
+    uri: str | None = None
+    sha256: str | None = None
+    mime: str | None = None
+
+
+class ItemCount(Contract, array_like=True, gc=False):
+    """Events of one item in one statistics window."""
+
+    item_id: str
+    window: int
+    """Start of the window, ms."""
+    events: int
+    weight: float
+    """Sum of the events' weights (`events.weights`)."""
+
+
+class CategoryCount(Contract, array_like=True, gc=False):
+    category: str
+    window: int
+    events: int
+    weight: float
+
+
+class Statistics(Contract, omit_defaults=False):
+    """`statistics` (internal), key shard: what one transaction of an interactions worker adds to shared learning.
+    Validated, deduplicated and coalesced per batch."""
+
+    shard: int
+    items: list[ItemCount]
+    categories: list[CategoryCount]
+    ts: int
+    """Largest event time in the batch."""
+    state_version: int = 1
+
+
+class Trend(Contract, omit_defaults=False):
+    """`trends` (out), key `item:<id>` or `category:<name>`: idempotent for readers by (key, window, sequence)."""
+
+    kind: str
+    key: str
+    window_start: int
+    window_end: int
+    sequence: int
+    """Rises with each re-publication of the same window; the largest is the latest."""
+    events: int
+    weight: float
+    score: float

@@ -1,0 +1,15 @@
+"""The 64-bit keys under which events and items are stored: xxh3, the same on every machine and in every release."""
+
+from __future__ import annotations
+
+import xxhash
+
+
+def key64(text: str) -> int:
+    """Unsigned 64-bit xxh3 of the UTF-8 bytes of `text`."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def identifier(*parts: str) -> str:
+    """A 128-bit hexadecimal id that is a function of its parts: the same cause gives the same id again."""
+    return xxhash.xxh3_128_hexdigest("\x1f".join(parts).encode("utf-8", "surrogatepass"))

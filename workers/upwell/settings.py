@@ -1,0 +1,290 @@
+"""Every setting, its default and its unit. Flags beat `UPWELL_…` variables, which beat the TOML file, which beats these.
+
+Variables use two underscores between a group and a name: `UPWELL_KAFKA__BOOTSTRAP_SERVERS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or impossible; the message names it, and the nearest valid name."""
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Group):
+    """The bus."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="Brokers, host:port, comma-separated.")
+    group_prefix: str = Field("upwell", description="Consumer groups and transactional ids start with it.")
+    topic_prefix: str = Field("", description="Put before every topic name.")
+    topics: dict[str, str] = Field({}, description="Own names of topics: canonical name = your name.")
+    partitions: PositiveInt = Field(4, description="Partitions of topics that Upwell creates.")
+    replication_factor: PositiveInt = Field(1, description="Replicas of topics that Upwell creates.")
+    batch_max_records: PositiveInt = Field(2000, description="Most records in one batch.")
+    batch_max_wait_ms: PositiveInt = Field(10, description="Longest wait for a batch's first record.")
+    max_record_bytes: PositiveInt = Field(1_048_576, description="A larger record goes to the dead letters.")
+    transaction_timeout_ms: PositiveInt = Field(10_000, description="Broker aborts a silent transaction after this.")
+    session_timeout_ms: PositiveInt = Field(10_000, description="Group coordinator gives up a silent worker after this.")
+    options: dict[str, str] = Field({}, description="Any librdkafka option, for consumers and producers.")
+    consumer_options: dict[str, str] = Field({}, description="Any librdkafka consumer option.")
+    producer_options: dict[str, str] = Field({}, description="Any librdkafka producer option.")
+
+
+class Postgres(Group):
+    """The store."""
+
+    dsn: SecretStr = Field(SecretStr("postgresql://localhost/upwell"), description="libpq connection string or URI.")
+    db_schema: str = Field("upwell", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Schema of all tables.")
+    options: dict[str, str] = Field({}, description="Any libpq connection option.")
+    pool_size: PositiveInt = Field(4, description="Most connections of one worker.")
+    connect_timeout_s: PositiveFloat = Field(10, description="Give up connecting after this; then retried.")
+
+
+class Triton(Group):
+    """The model server."""
+
+    url: str = Field("localhost:8001", description="gRPC address, host:port.")
+    options: dict[str, str] = Field({}, description="Any gRPC channel option.")
+    text_encoder: str = Field("text_encoder", description="Model name of the text encoder.")
+    text_generator: str = Field("text_generator", description="Model name of the text generator.")
+    encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
+    generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call.")
+
+
+class Events(Group):
+    """What counts as an event, and how much."""
+
+    weights: dict[str, float] = Field(
+        {
+            "impression": 0.0,
+            "view": 0.3,
+            "click": 1.0,
+            "like": 2.0,
+            "dislike": -2.0,
+            "add_to_cart": 2.0,
+            "purchase": 3.0,
+            "rating": 1.0,
+            "dismiss": -1.0,
+            "share": 2.0,
+            "play": 1.0,
+        },
+        description="Weight of each type; a type without one goes to the dead letters.",
+    )
+    rating_neutral: float = Field(2.5, description="A rating's weight is weights.rating x (value - neutral) / scale.")
+    rating_scale: PositiveFloat = Field(2.5, description="See rating_neutral.")
+    max_future_s: float = Field(86_400, ge=0, description="An event further in the future goes to the dead letters.")
+
+
+class Profiles(Group):
+    """User profiles: arithmetic, cache, write-behind."""
+
+    half_life_days: PositiveFloat = Field(60, description="Event time after which an event weighs half.")
+    cache_users: PositiveInt = Field(100_000, description="Users held in memory by one worker.")
+    history: PositiveInt = Field(512, description="At least this many last events are kept per user, and deduplicated.")
+    dedupe_minutes: float = Field(10, ge=0, description="... and all events of at least this much log time.")
+    slates: PositiveInt = Field(4, description="Last slates kept per user, with propensities.")
+    flush_ms: int = Field(500, ge=0, description="Postgres lags by at most this; 0 flushes every batch before the next.")
+    flush_rows: PositiveInt = Field(5_000, description="... or by at most this many users.")
+
+
+class Ranking(Group):
+    """Scoring and the slate."""
+
+    slate: PositiveInt = Field(10, description="Items in a ranking.")
+    emit: Literal["coalesced", "every_event"] = Field("coalesced", description="One ranking per user and batch, or per event.")
+    weight_taste: float = Field(0.35, description="Share of the long-term profile's cosine.")
+    weight_recent: float = Field(0.45, description="Share of the cosine with the last liked items.")
+    weight_popular: float = Field(0.6, description="Share of decayed popularity.")
+    recent: PositiveInt = Field(5, description="How many last liked items count as recent.")
+    popularity_half_life_days: PositiveFloat = Field(7, description="Event time after which popularity halves.")
+    reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
+
+
+class StatisticsSettings(Group):
+    """Shared learning."""
+
+    window_s: PositiveInt = Field(3600, description="Width of a count's event-time window.")
+    snapshot_s: PositiveFloat = Field(10, description="Longest time between snapshots.")
+
+
+class ContentSettings(Group):
+    """Generation."""
+
+    tokens_per_second: PositiveFloat = Field(150, description="Token budget; beyond it triggers wait, then are skipped.")
+    burst_tokens: PositiveInt = Field(2_000, description="Tokens that may be spent at once.")
+    max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
+    min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
+    candidates: PositiveInt = Field(2, description="Candidate texts a trigger.")
+    max_tokens: PositiveInt = Field(64, description="Most tokens of a text.")
+    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    batch: PositiveInt = Field(8, description="Prompts sent to the generator together.")
+    audience: int = Field(20, ge=0, description="Users who get content about a new item.")
+    audience_active_days: PositiveFloat = Field(30, description="Users active within this are the audience.")
+
+
+class Trends(Group):
+    """Windowed counts."""
+
+    window_s: PositiveInt = Field(86_400, description="Width of a trend window; a multiple of statistics.window_s.")
+
+
+class Telemetry(Group):
+    log_format: Literal["json", "console"] = Field("console", description="Log lines as JSON or for people.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the Prometheus endpoint.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Its port; 0 takes a free one and logs it.")
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings.load` is how programs get them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="UPWELL_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    kafka: Kafka = Kafka()
+    postgres: Postgres = Postgres()
+    triton: Triton = Triton()
+    events: Events = Events()
+    profiles: Profiles = Profiles()
+    ranking: Ranking = Ranking()
+    statistics: StatisticsSettings = StatisticsSettings()
+    content: ContentSettings = ContentSettings()
+    trends: Trends = Trends()
+    telemetry: Telemetry = Telemetry()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+    @classmethod
+    def load(cls, file: Path | None = None, flags: dict[str, str] | None = None) -> Settings:
+        """Read the TOML file (`file`, else `$UPWELL_CONFIG`, else `upwell.toml` where it exists), variables and flags.
+
+        Args:
+            flags: dotted name to value, as given by `--set group.name=value`.
+
+        Raises:
+            ConfigError: on an unknown name, with the nearest valid one, or on an impossible value.
+        """
+        source = file or (Path(found) if (found := os.environ.get("UPWELL_CONFIG")) else None)
+        if source is None and Path("upwell.toml").is_file():
+            source = Path("upwell.toml")
+        from_file = _read_toml(source) if source else {}
+        _refuse_unknown_variables()
+        token = _FILE.set(from_file)
+        try:
+            return cls(**_nest(flags or {}))
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+        except SettingsError as error:
+            raise ConfigError(f"{error}: a group or a table is given as JSON there; see `upwell config`") from None
+        finally:
+            _FILE.reset(token)
+
+
+_FILE: ContextVar[dict[str, Any]] = ContextVar("settings_file")
+NOT_SETTINGS = {"UPWELL_CONFIG", "UPWELL_HOME", "UPWELL_CACHE", "UPWELL_MODEL_DIR", "UPWELL_GENERATOR_THREADS"}
+"""Variables with the prefix that say where things are, not how they behave."""
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The parsed TOML file, below variables and flags."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return _FILE.get({}).get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _FILE.get({})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such settings file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Dotted names of all settings."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found += names(annotation, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def _nearest(name: str) -> str:
+    known = [*names(), *Settings.model_fields]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    if not close:
+        tail = name.rsplit(".", 1)[-1]
+        close = [k for k in known if k.rsplit(".", 1)[-1] == tail]
+    return f"; did you mean {close[0]}?" if close else "; `upwell config` lists all settings"
+
+
+def _refuse_unknown_variables() -> None:
+    for variable in os.environ:
+        if not variable.upper().startswith("UPWELL_") or variable.upper() in NOT_SETTINGS:
+            continue
+        name = variable.upper().removeprefix("UPWELL_").lower().replace("__", ".")
+        leaf = ".".join(name.split(".")[:2])
+        if leaf not in names() and name not in Settings.model_fields:
+            raise ConfigError(f"variable {variable}: unknown setting {name}{_nearest(name)}")
+
+
+def _nest(flags: dict[str, str]) -> dict[str, Any]:
+    """`{"kafka.options.acks": "all"}` to `{"kafka": {"options": {"acks": "all"}}}`: names have two parts, keys any."""
+    nested: dict[str, Any] = {}
+    for name, value in flags.items():
+        group, _, rest = name.partition(".")
+        leaf, _, key = rest.partition(".")
+        if f"{group}.{leaf}" not in names():
+            raise ConfigError(f"unknown setting {name}{_nearest(name)}")
+        into = nested.setdefault(group, {})
+        if key:
+            into.setdefault(leaf, {})[key] = value
+        else:
+            try:
+                into[leaf] = json.loads(value) if value[:1] in "[{" else value
+            except ValueError as error:
+                raise ConfigError(f"{name}: not valid JSON: {error}") from None
+    return nested
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {name}{_nearest(name)}")
+        else:
+            lines.append(f"{name} = {problem.get('input')!r}: {problem['msg']}")
+    return "; ".join(lines)
