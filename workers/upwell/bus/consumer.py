@@ -1,0 +1,297 @@
+"""Batches in from a consumer group, outputs and offsets out in one Kafka transaction: the only commit point there is.
+
+Guarantees: what `commit` was given becomes visible together with the batch's offsets, or not at all. After any failure
+the partitions start again where their owner says, and `Aborted` tells the worker to drop what it changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from upwell.bus import clients
+from upwell.bus.errors import Aborted, Fenced, Inconsistent, Unavailable
+from upwell.settings import Kafka
+
+log = structlog.get_logger("upwell.bus")
+
+TRANSACTION_PATIENCE_S = 120.0
+"""How long a transaction's calls are retried before the batch is given up and read again."""
+
+
+class Partition(NamedTuple):
+    topic: str
+    number: int
+
+
+class Output(NamedTuple):
+    """One record to publish. `value` None is a tombstone."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records in consumption order, the positions after them, and the group metadata captured with them."""
+
+    records: list[Message]
+    positions: dict[Partition, int]
+    group_metadata: Any
+
+
+class Owner(Protocol):
+    """What a worker does when partitions come and go."""
+
+    def takeover(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Prepare the partitions' state; say at which offset each starts."""
+
+    def release(self, partitions: Sequence[Partition], *, lost: bool) -> None:
+        """Let go of the partitions: `lost` means that somebody else may own them already, so write nothing."""
+
+
+@dataclass
+class TransactionalConsumer:
+    """A group member and its transactional producer. Not thread-safe: one thread polls and commits."""
+
+    kafka: Kafka
+    worker: str
+    slot: int
+    topics: Sequence[str]
+    owner: Owner | None = None
+    """None: partitions start at their stable committed offset and there is no state to prepare."""
+    assigned: set[Partition] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._consumer = clients.group_consumer(self.kafka, self.worker, self.slot)
+        self._producer = self._new_producer()
+        self._consumer.subscribe(
+            list(self.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, max_records: int, timeout_s: float) -> Batch | None:
+        """The records that are there, at most `max_records`; waits up to `timeout_s` for the first.
+
+        Raises:
+            Inconsistent: a position lies outside the log.
+            Fenced: another worker holds this slot.
+        """
+        consumer = self._consumer
+        messages = consumer.consume(max_records, 0) or consumer.consume(1, timeout_s)
+        if len(messages) == 1 and max_records > 1:
+            messages += consumer.consume(max_records - 1, 0)
+        if not messages:
+            return None
+        metadata = consumer.consumer_group_metadata()
+        records: list[Message] = []
+        positions: dict[Partition, int] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._raise_if_final(error, message)
+                continue
+            partition = Partition(message.topic(), message.partition())
+            if partition not in self.assigned:
+                continue  # revoked between the broker's answer and this call
+            records.append(message)
+            positions[partition] = message.offset() + 1
+        return Batch(records, positions, metadata) if records else None
+
+    def commit(self, batch: Batch, outputs: Iterable[Output], metadata: dict[Partition, str] | None = None) -> None:
+        """Publish `outputs` and the batch's positions in one transaction.
+
+        Args:
+            metadata: text stored with a partition's committed offset.
+
+        Raises:
+            Aborted: nothing was published (or it is not known and will be read back): the partitions start again.
+            Fenced: another worker holds this slot or these partitions.
+        """
+        offsets = [
+            TopicPartition(p.topic, p.number, offset, (metadata or {}).get(p, ""))
+            for p, offset in batch.positions.items()
+        ]
+        self._transaction(outputs, offsets, batch.group_metadata)
+
+    def publish(self, outputs: Iterable[Output]) -> None:
+        """Publish `outputs` in a transaction that moves no offset: what no input record caused."""
+        self._transaction(outputs, [], None)
+
+    def _transaction(self, outputs: Iterable[Output], offsets: list[TopicPartition], metadata: Any) -> None:
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            for output in outputs:
+                self._produce(producer, output)
+            # Flushing first leaves nothing for commit_transaction to wait for: its own wait polls in steps of 100 ms.
+            producer.flush()
+            if offsets:
+                self._retrying(producer.send_offsets_to_transaction, offsets, metadata)
+            self._retrying(producer.commit_transaction)
+        except KafkaException as error:
+            self._give_up(error)
+
+    @staticmethod
+    def _produce(producer: Producer, output: Output) -> None:
+        while True:
+            try:
+                producer.produce(output.topic, output.value, output.key, headers=output.headers)
+            except BufferError:
+                producer.poll(0.05)
+            else:
+                return
+
+    @staticmethod
+    def _retrying(call: Any, *args: Any) -> None:
+        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
+        while True:
+            try:
+                call(*args, 10.0)
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+                log.warning("transaction.retry", error=str(error))
+            else:
+                return
+
+    def _give_up(self, error: KafkaException) -> None:
+        reason: KafkaError = error.args[0]
+        if reason.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}:
+            raise Fenced(
+                f"slot {self.slot} of {self.worker} was fenced ({reason.str()}): another worker runs in this slot, "
+                "or a transaction outlasted kafka.transaction_timeout_ms"
+            ) from error
+        log.warning("transaction.aborted", error=reason.str())
+        if reason.fatal():
+            self._producer = self._new_producer()
+        else:
+            try:
+                self._producer.abort_transaction(30.0)
+            except KafkaException:
+                # A new producer of the same id ends the old one's transaction, whatever became of it.
+                self._producer = self._new_producer()
+        raise Aborted(reason.str()) from error
+
+    def _new_producer(self) -> Producer:
+        producer = clients.transactional_producer(self.kafka, self.worker, self.slot)
+        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
+        while True:
+            try:
+                producer.init_transactions(10.0)
+            except KafkaException as error:
+                if time.monotonic() > deadline or not error.args[0].retriable():
+                    raise Unavailable(
+                        f"cannot open transactions at {self.kafka.bootstrap_servers}: {error.args[0].str()}"
+                    ) from error
+                log.warning("transaction.wait", error=error.args[0].str())
+            else:
+                return producer
+
+    def restart(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Take partitions over anew, after an abort or a refused flush: state and position are read back."""
+        chosen = [p for p in (partitions if partitions is not None else sorted(self.assigned)) if p in self.assigned]
+        if not chosen:
+            return
+        for partition, offset in self._starts(chosen).items():
+            self._consumer.seek(TopicPartition(partition.topic, partition.number, offset))
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int | None, str]]:
+        """Stable committed offsets (no pending transaction can move them) and the text stored with them."""
+        asked = [TopicPartition(p.topic, p.number) for p in partitions]
+        found: dict[Partition, tuple[int | None, str]] = {}
+        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
+        while True:
+            try:
+                answer = self._consumer.committed(asked, timeout=15.0)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"cannot read committed offsets: {error.args[0].str()}") from error
+                log.warning("offsets.wait", error=error.args[0].str())
+                continue
+            for tp in answer:
+                found[Partition(tp.topic, tp.partition)] = (tp.offset if tp.offset >= 0 else None, tp.metadata or "")
+            return found
+
+    def log_bounds(self, partition: Partition) -> tuple[int, int]:
+        """First offset kept and next offset to be written."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(partition.topic, partition.number), timeout=30.0
+            )
+        except KafkaException as error:
+            raise Unavailable(f"cannot read the bounds of {partition}: {error.args[0].str()}") from error
+        return low, high
+
+    def lag(self) -> int:
+        """Records between this consumer's positions and the ends that the broker last told it."""
+        total = 0
+        for tp in self._consumer.position([TopicPartition(p.topic, p.number) for p in self.assigned]):
+            if tp.offset >= 0:
+                _, high = self._consumer.get_watermark_offsets(tp, cached=True)
+                total += max(0, high - tp.offset)
+        return total
+
+    def pause(self) -> None:
+        self._consumer.pause([TopicPartition(p.topic, p.number) for p in self.assigned])
+
+    def resume(self) -> None:
+        self._consumer.resume([TopicPartition(p.topic, p.number) for p in self.assigned])
+
+    def close(self) -> None:
+        """Leave: partitions are released. A static member keeps its place until the session timeout."""
+        self._consumer.close()
+
+    def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        if self.owner is not None:
+            return self.owner.takeover(partitions)
+        return {
+            p: OFFSET_BEGINNING if offset is None else offset for p, (offset, _) in self.committed(partitions).items()
+        }
+
+    def _on_assign(self, consumer: Consumer, assignment: list[TopicPartition]) -> None:
+        partitions = [Partition(tp.topic, tp.partition) for tp in assignment]
+        log.info("partitions.assigned", partitions=[p.number for p in partitions], topics=sorted({p.topic for p in partitions}))
+        starts = self._starts(partitions) if partitions else {}
+        self.assigned.update(partitions)
+        consumer.assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._release(revoked, lost=False)
+        consumer.unassign()
+
+    def _on_lost(self, consumer: Consumer, gone: list[TopicPartition]) -> None:
+        self._release(gone, lost=True)
+        consumer.unassign()
+
+    def _release(self, gone: list[TopicPartition], *, lost: bool) -> None:
+        partitions = [Partition(tp.topic, tp.partition) for tp in gone]
+        log.info("partitions.released", partitions=[p.number for p in partitions], lost=lost)
+        if self.owner is not None:
+            self.owner.release(partitions, lost=lost)
+        self.assigned.difference_update(partitions)
+
+    def _raise_if_final(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            raise Inconsistent(
+                f"{message.topic()} [{message.partition()}]: the position lies outside the log ({error.str()}). "
+                "Its records have expired, or the topic was re-created. `upwell rebase` sets a new position"
+            )
+        if error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
+            raise Fenced(f"slot {self.slot} of {self.worker}: {error.str()}")
+        log.warning("consume.error", error=error.str())

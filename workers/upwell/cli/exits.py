@@ -1,0 +1,44 @@
+"""Exit codes, and the mapping of errors to them: 2 is yours to fix, 3 the infrastructure's, 70 a bug of ours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+CONFIG = 2
+INFRASTRUCTURE = 3
+BUG = 70
+
+
+def fail(code: int, message: str) -> NoReturn:
+    print(f"upwell: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextmanager
+def mapped(step: str) -> Iterator[None]:
+    """Turn the errors that a step is known to raise into one clear line and the right code; a bug keeps its trace."""
+    import psycopg
+    from confluent_kafka import KafkaException
+
+    from upwell.bus.errors import BusError, Inconsistent
+    from upwell.inference.errors import InferenceUnavailable
+    from upwell.settings import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        fail(CONFIG, str(error))
+    except Inconsistent as error:
+        fail(CONFIG, f"{step}: {error}")
+    except (BusError, KafkaException, psycopg.OperationalError, InferenceUnavailable) as error:
+        fail(INFRASTRUCTURE, f"{step}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        import structlog
+
+        structlog.get_logger("upwell").exception("bug", step=step)
+        sys.exit(BUG)

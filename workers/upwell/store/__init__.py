@@ -1,0 +1,1 @@
+"""Postgres: profiles, items, contents, snapshots. Rows in, rows out; no ranking arithmetic."""

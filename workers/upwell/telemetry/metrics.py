@@ -1,0 +1,41 @@
+"""Every metric's name, in one place. Prometheus, on a loopback port. Each worker is one process with one registry."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from upwell.settings import Telemetry
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# What came in and what became of it. `worker` is items, interactions, content or trends.
+RECORDS = Counter("upwell_records", "Input records read", ["worker"])
+DUPLICATES = Counter("upwell_duplicates", "Events dropped by the dedupe window", ["worker"])
+DEAD_LETTERS = Counter("upwell_dead_letters", "Records sent to the dead letters", ["worker", "step"])
+OUTPUTS = Counter("upwell_outputs", "Records published", ["worker", "topic"])
+LAG = Gauge("upwell_lag_records", "Records between the position and the end of the log", ["worker"])
+
+# The batch path.
+BATCH_RECORDS = Histogram("upwell_batch_records", "Records per batch", ["worker"], buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))
+STAGE_SECONDS = Histogram("upwell_stage_seconds", "Time of one stage of one batch", ["worker", "stage"], buckets=_SECONDS)
+ABORTS = Counter("upwell_aborts", "Transactions aborted", ["worker"])
+TAKEOVERS = Counter("upwell_takeovers", "Partitions taken over", ["worker"])
+
+# Profiles and their write-behind.
+PROFILES_CACHED = Gauge("upwell_profiles_cached", "Users in the cache")
+PROFILES_DIRTY = Gauge("upwell_profiles_dirty", "Users not yet flushed")
+FLUSH_SECONDS = Histogram("upwell_flush_seconds", "Time of one flush to Postgres", buckets=_SECONDS)
+FLUSH_REFUSED = Counter("upwell_flush_refused", "Flushes refused by the watermark: the partition has another owner")
+
+# Models and content.
+INFERENCE_SECONDS = Histogram("upwell_inference_seconds", "Time of one Triton request", ["model"], buckets=_SECONDS)
+INFERENCE_FAILURES = Counter("upwell_inference_failures", "Triton requests that failed", ["model"])
+CONTENT_OUTCOMES = Counter("upwell_content_outcomes", "Ended triggers", ["outcome"])
+CONTENT_TOKENS = Counter("upwell_content_tokens", "Tokens generated")
+CONTENT_REJECTED = Counter("upwell_content_rejected", "Candidate texts refused by the check")
+
+
+def serve(telemetry: Telemetry) -> int:
+    """Serve `/metrics`; returns the port that was taken."""
+    server, _ = start_http_server(telemetry.metrics_port, addr=telemetry.metrics_host)
+    return int(server.server_port)
