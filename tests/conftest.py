@@ -1,0 +1,47 @@
+"""One shared stack for the whole test session, on real servers, in a temporary home that goes with the session.
+
+`stack`: Kafka and PostgreSQL. `full_stack`: the same one with Triton and its models. Topics and schemas are each test's
+own (use a random prefix), so that tests share the servers without seeing each other.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `from support import eventually`, from any test folder
+
+from upwell.local.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Kafka and PostgreSQL, ready. Ends with the session, also where that is killed."""
+    home = Path(tempfile.mkdtemp(prefix="upwell-test-"))
+    home.chmod(0o755)
+    shared = Stack(home, ephemeral=True)
+    try:
+        shared.start(("kafka", "postgres"), progress=lambda line: print(line, file=sys.stderr))
+        yield shared
+    finally:
+        shared.stop()
+        shared.wipe()
+
+
+@pytest.fixture(scope="session")
+def full_stack(stack: Stack) -> Stack:
+    """The same stack with Triton, all models loaded."""
+    stack.start(progress=lambda line: print(line, file=sys.stderr))
+    return stack
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A name of the test's own, for topics, groups and schemas: letters, digits, underscores."""
+    return f"t{os.getpid()}_{secrets.token_hex(4)}_"
