@@ -25,9 +25,9 @@ from upwell.local.kafka import Kafka
 from upwell.local.paths import models_dir
 from upwell.local.postgres import Postgres
 from upwell.local.processes import Identity, choose_port, port_free, port_holder
-from upwell.local.stack import Endpoints, clean_shared_memory, remove_home
+from upwell.local.stack import Endpoints, remove_home
 from upwell.local.supervisor import ManagedProcess, State, Supervisor
-from upwell.local.triton import Triton
+from upwell.local.triton import Triton, clean_shared_memory
 
 TICK_S = 0.1
 TRIES = 4
@@ -42,7 +42,7 @@ class Service(Protocol):
 
     def prepare(self) -> None: ...
     def process(self) -> dict[str, Any]: ...
-    def ready(self) -> bool: ...
+    def ready(self, pid: int) -> bool: ...
     def after_exit(self) -> None: ...
 
 
@@ -96,7 +96,8 @@ class Daemon:
             return Kafka(self.home, assets.jars_dir(self.cache), self.ports, options)
         if name == "postgres":
             return Postgres(self.home, self.ports, options)
-        return Triton(self.home, models_dir(self.cache), self.ports, models, self.prefix, options)
+        folder = models_dir(self.cache)
+        return Triton(self.home, folder, self.ports, wanted=models, shared_memory_prefix=self.prefix, options=options)
 
     def _keep(self, service: Service) -> None:
         """One thread per service: bring it up, then watch that it is ready after each start."""
@@ -107,7 +108,7 @@ class Daemon:
             ready_start, ended_start = 0, 0
             while not self.ending.wait(TICK_S):
                 starts = process.starts
-                if process.state is State.RUNNING and service.ready():
+                if process.pid is not None and self._ready(service, process.pid, ready_start > 0):
                     if ready_start != starts:
                         ready_start = starts
                         log(f"{service.name} is ready, start {starts}, pid {process.pid}")
@@ -125,6 +126,16 @@ class Daemon:
             self._fail(service, str(error))
         except Exception:
             self._fail(service, f"{service.name} could not be started:\n{traceback.format_exc()}")
+
+    def _ready(self, service: Service, pid: int, was_ready: bool) -> bool:
+        """What ended a first start is tried again for ever once the service has been ready."""
+        try:
+            return service.ready(pid)
+        except StackError as error:
+            if not was_ready:
+                raise
+            log(str(error))
+            return False
 
     def _fail(self, service: Service, message: str) -> None:
         if not self.ending.is_set():

@@ -117,7 +117,7 @@ class Kafka:
         argv = [*self._java(*heap), "kafka.Kafka", str(self.folder / "server.properties")]
         return {"argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder, "stop_signal": signal.SIGTERM}
 
-    def ready(self) -> bool:
+    def ready(self, pid: int) -> bool:  # noqa: ARG002
         """Whether the broker answers and knows itself."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.ports["kafka"]), timeout=0.5):
             from confluent_kafka import KafkaException

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from upwell import resources
+
 
 def default_home() -> Path:
     """`$UPWELL_HOME`, else `~/.local/share/upwell` (XDG)."""
@@ -32,9 +34,7 @@ def models_dir(cache: Path) -> Path:
 
 def triton_models() -> Path:
     """The packaged Triton model repository: inside an installed wheel, or of the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    packaged = package / "_data" / "triton_models"
-    return packaged if packaged.is_dir() else package.parent.parent / "triton_models"
+    return resources.folder("triton_models")
 
 
 def environment_bin() -> Path:

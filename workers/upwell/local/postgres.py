@@ -116,7 +116,7 @@ class Postgres:
             "stop_signal": signal.SIGINT, "death_signal": signal.SIGQUIT,
         }  # fmt: skip
 
-    def ready(self) -> bool:
+    def ready(self, pid: int) -> bool:  # noqa: ARG002
         """Whether it answers queries; the first time the database and the extension are created."""
         import psycopg
 

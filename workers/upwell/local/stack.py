@@ -29,6 +29,7 @@ from upwell.local import assets, checks
 from upwell.local.errors import StackError
 from upwell.local.paths import default_cache, default_home
 from upwell.local.processes import Identity, boot_id, end, mentioning
+from upwell.local.triton import clean_shared_memory
 
 SERVICES = ("kafka", "postgres", "triton")
 STOP_SIGNALS = {"kafka": signal.SIGTERM, "postgres": signal.SIGINT, "triton": signal.SIGTERM}
@@ -335,9 +336,3 @@ def remove_home(home: Path) -> None:
         (home / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         home.rmdir()
-
-
-def clean_shared_memory(prefix: str) -> None:
-    if prefix:
-        for region in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108
-            region.unlink(missing_ok=True)

@@ -1,12 +1,35 @@
-"""Triton Inference Server from a wheel, with its Python backend, on the packaged models; loopback only."""
+"""Triton Inference Server from a wheel, with its Python backend, on the packaged models; loopback only.
+
+Out come models that answer: what was asked for is loaded again after a crash of the server or of a model's own process.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import sysconfig
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from upwell.local.errors import StackError
+import psutil
+
+from upwell.local.errors import PrerequisiteError, StackError
+from upwell.local.paths import environment_bin, triton_models
+
+LOAD_TIMEOUT_S = 300
+NICE = 10
+"""Events are ranked first, texts are written with what is left of the machine."""
+MISSED_LOOKS = 3
+"""So many looks without a model's process in a row: it has died (one may fall between two versions of it)."""
 
 
 class Triton:
@@ -20,26 +43,236 @@ class Triton:
         home: Path,
         models: Path,
         ports: Mapping[str, int],
+        *,
         wanted: Sequence[str] | None,
         shared_memory_prefix: str,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self.ports = ports
-        self.loaded: list[str] = []
+        """`models`: folder of weights. `wanted`: names in the repository, None for all. `options`: command line flags."""
+        self.folder, self.models, self.ports = home / "triton", models, ports
+        self.prefix, self.options = shared_memory_prefix, dict(options or {})
+        self.log = home / "logs" / "triton.log"
+        self._wanted = None if wanted is None else list(wanted)
+        self._lock = threading.Lock()
+        self._processes: dict[str, int] = {}
+        self._missed: dict[str, int] = {}
 
     @property
     def endpoints(self) -> dict[str, str]:
         return {name: f"127.0.0.1:{self.ports[name]}" for name in self.port_names}
 
-    def want(self, models: Sequence[str]) -> None: ...
+    @property
+    def repository(self) -> Path:
+        return self.folder / "models"
+
+    @property
+    def loaded(self) -> list[str]:
+        """Models that were ready when last looked at."""
+        return sorted(self._processes)
+
+    def want(self, models: Sequence[str]) -> None:
+        """Load these as well."""
+        with self._lock:
+            if self._wanted is not None:
+                self._wanted = [*dict.fromkeys([*self._wanted, *models])]
+
+    def wanted(self) -> list[str]:
+        with self._lock:
+            if self._wanted is not None:
+                return list(self._wanted)
+        return sorted(model.name for model in self.repository.iterdir() if (model / "config.pbtxt").is_file())
 
     def prepare(self) -> None:
-        raise StackError("Triton is not available yet")
+        """Put the backend's files together, and the repository out of links to the packaged models.
+
+        Raises:
+            PrerequisiteError: the wheel lacks this Python's part, or Python has no shared library.
+            StackError: a wanted model is not in the repository.
+        """
+        server = _server_folder()
+        libpython_folder()
+        backend = self.folder / "backends" / "python"
+        backend.mkdir(parents=True, exist_ok=True)
+        for found in [*(server / "backends" / "python").iterdir(), stub()]:
+            _link(backend / found.name, found)
+        self.repository.mkdir(exist_ok=True)
+        packaged = {model.name: model for model in triton_models().iterdir() if (model / "config.pbtxt").is_file()}
+        for old in self.repository.iterdir():
+            if old.is_symlink() and old.name not in packaged:
+                old.unlink()
+        for name, model in packaged.items():
+            _link(self.repository / name, model)
+        if lacking := set(self.wanted()) - {model.name for model in self.repository.iterdir()}:
+            raise StackError(f"Triton's repository has no model {', '.join(sorted(lacking))}: it has {', '.join(packaged) or 'none'}")
 
     def process(self) -> dict[str, Any]:
-        return {}
+        server = _server_folder()
+        flags = {
+            "model-repository": str(self.repository),
+            "model-control-mode": "explicit",
+            "backend-directory": str(self.folder / "backends"),
+            "cache-directory": str(server / "caches"),
+            "cache-config": "local,size=33554432",
+            "disable-auto-complete-config": "true",
+            "allow-gpu-metrics": "false",
+            "pinned-memory-pool-byte-size": "0",
+            "http-address": "127.0.0.1",
+            "grpc-address": "127.0.0.1",
+            "metrics-address": "127.0.0.1",
+            "http-port": str(self.ports["triton_http"]),
+            "grpc-port": str(self.ports["triton"]),
+            "metrics-port": str(self.ports["triton_metrics"]),
+            "http-thread-count": "2",
+            "exit-timeout-secs": "5",
+            **self.options,
+        }
+        argv = [str(server / "bin" / "tritonserver"), f"--backend-config=python,shm-region-prefix-name={self.prefix}"]
+        for flag, value in flags.items():
+            # A switch takes no value.
+            argv.append(f"--{flag}" if flag == "disable-auto-complete-config" else f"--{flag}={value}")
+        return {
+            "argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder,
+            # Only on SIGTERM does it end its models' processes, too.
+            "stop_signal": signal.SIGTERM, "death_signal": signal.SIGTERM, "stop_timeout_s": 10.0, "nice": NICE,
+        }  # fmt: skip
 
-    def ready(self) -> bool:
+    def ready(self, pid: int) -> bool:
+        """Whether the server answers and all wanted models are loaded; loads those that are not.
+
+        Raises:
+            StackError: a model cannot be loaded; with Triton's words.
+        """
+        if not self._answers("v2/health/ready"):
+            self._processes = {}
+            return False
+        wanted = self.wanted()
+        processes = self._model_processes(pid)
+        due = [name for name in wanted if not self._healthy(name, processes.get(name, 0))]
+        if due:
+            with ThreadPoolExecutor(len(due)) as pool:
+                list(pool.map(self._load, due))
+            processes = self._model_processes(pid)
+            self._processes |= {name: processes.get(name, 0) for name in due}
+            self._missed = {}
+        return all(name in self._processes for name in wanted)
+
+    def after_exit(self) -> None:
+        """Forget what was loaded, and free the shared memory that a killed server leaves."""
+        self._processes = {}
+        clean_shared_memory(self.prefix)
+
+    def _healthy(self, name: str, processes: int) -> bool:
+        """A loaded model whose process died still calls itself ready, so its processes are counted."""
+        if name not in self._processes:
+            return False
+        self._missed[name] = self._missed.get(name, 0) + 1 if processes < self._processes[name] else 0
+        if self._missed[name] < MISSED_LOOKS:
+            return True
+        self._post(f"v2/repository/models/{name}/unload")
+        del self._processes[name]
         return False
 
-    def after_exit(self) -> None: ...
+    def _load(self, name: str) -> None:
+        self._post(f"v2/repository/models/{name}/load")
+
+    def _post(self, path: str) -> None:
+        request = urllib.request.Request(f"http://{self.endpoints['triton_http']}/{path}", data=b"{}", method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=LOAD_TIMEOUT_S):
+                return
+        except urllib.error.HTTPError as error:
+            words = error.read().decode(errors="replace")
+            with contextlib.suppress(ValueError, KeyError):
+                words = json.loads(words)["error"]
+            raise StackError(f"Triton refused {path}: {words}. More is in {self.log}") from None
+        except OSError as error:
+            raise StackError(f"Triton ended during {path}: {error}. More is in {self.log}") from None
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.endpoints['triton_http']}/{path}", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _model_processes(self, pid: int) -> dict[str, int]:
+        """Model name to number of its processes."""
+        counted: dict[str, int] = {}
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(pid).children():
+                with contextlib.suppress(psutil.Error):
+                    if child.status() == psutil.STATUS_ZOMBIE:
+                        continue
+                    for word in child.cmdline():
+                        if word.endswith(".py") and word.startswith(str(self.repository)):
+                            name = Path(word).relative_to(self.repository).parts[0]
+                            counted[name] = counted.get(name, 0) + 1
+        return counted
+
+    def _env(self) -> dict[str, str]:
+        env = dict(os.environ)
+        threads = str(max(1, (os.cpu_count() or 2) // 2))
+        return env | {
+            # The models' Python is found through the path, their packages through that Python's environment.
+            "PATH": f"{environment_bin()}:{env.get('PATH', '')}",
+            "LD_LIBRARY_PATH": ":".join(filter(None, [str(libpython_folder()), env.get("LD_LIBRARY_PATH")])),
+            "UPWELL_MODEL_DIR": str(self.models),
+            "OMP_NUM_THREADS": env.get("OMP_NUM_THREADS", threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
+
+
+def clean_shared_memory(prefix: str) -> None:
+    """Remove the regions of Triton's models whose names start so."""
+    if prefix:
+        for region in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108
+            region.unlink(missing_ok=True)
+
+
+def _server_folder() -> Path:
+    # Found without importing it: the package imports much.
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise PrerequisiteError("the package nvidia-pytriton is missing: install `upwell[local]`, or run `make setup`")
+    return Path(spec.origin).parent / "tritonserver"
+
+
+def stub() -> Path:
+    """The program that runs a model in this version of Python.
+
+    Raises:
+        PrerequisiteError: Triton's wheel has none for it.
+    """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = _server_folder() / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not found.exists():
+        raise PrerequisiteError(f"Triton's wheel has no Python backend for Python {version}: use Python 3.11")
+    return found
+
+
+def libpython_folder() -> Path:
+    """Folder of this Python's shared library, which Triton's Python backend loads.
+
+    Raises:
+        PrerequisiteError: Python was built without one.
+    """
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    libdir = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
+    for folder in (Path(sys.base_prefix) / "lib", Path(libdir), Path(libdir) / multiarch, Path("/usr/lib") / multiarch, Path("/usr/lib64")):
+        if (folder / name).exists():
+            return folder
+    raise PrerequisiteError(
+        f"this Python has no shared library {name}, which Triton's Python backend needs. On Debian or Ubuntu install the package "
+        f"libpython{sys.version_info.major}.{sys.version_info.minor}; else use a Python built with --enable-shared, as uv's and conda's are"
+    )
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make or correct a symbolic link, at once."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    draft = link.with_name(f".{link.name}.{os.getpid()}")
+    draft.symlink_to(target)
+    draft.replace(link)
