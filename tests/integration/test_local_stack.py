@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
-from support import eventually
 
+from support import eventually
 from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration

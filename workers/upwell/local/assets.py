@@ -71,6 +71,7 @@ def fetch_jars(cache: Path, progress: Progress | None = None) -> Path:
 
     Raises:
         StackError: no network, too little disk, or a file that is not the pinned one.
+
     """
     folder = jars_dir(cache)
     if folder.is_dir():
@@ -96,7 +97,23 @@ def fetch_jars(cache: Path, progress: Progress | None = None) -> Path:
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(fetch, pins))
         (scratch / "jars").rename(folder)
+    prepare_java(cache, say)
     return folder
+
+
+def prepare_java(cache: Path, progress: Progress | None = None) -> None:
+    """Prepare the broker's fast start, once; it works without, only more slowly, so a failure is said and no more."""
+    from upwell.local import kafka
+
+    say = progress or (lambda _: None)
+    with _alone(cache, "kafka"):
+        if kafka.class_archive(jars_dir(cache)).exists():
+            return
+        say("Preparing Kafka's fast start")
+        try:
+            kafka.write_class_archive(jars_dir(cache))
+        except StackError as error:
+            say(str(error))
 
 
 def _fetch_jar(pin: Pin, scratch: Path) -> None:
@@ -130,6 +147,7 @@ def fetch_weights(cache: Path, progress: Progress | None = None) -> Path:
 
     Raises:
         StackError: no network, too little disk, or a file that is not the pinned one; with the installer's words.
+
     """
     folder = weights_dir(cache)
     if not missing_weights(cache):

@@ -18,6 +18,7 @@ def require(services: Sequence[str], home: Path, cache: Path) -> None:
 
     Raises:
         PrerequisiteError: with what is missing and what to do.
+
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise PrerequisiteError(

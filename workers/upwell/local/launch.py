@@ -61,7 +61,7 @@ def main() -> None:
     _call(libc.prctl(PR_SET_PDEATHSIG, int(options["death_signal"]), 0, 0, 0), "prctl PDEATHSIG")
     if os.getppid() != options["parent"]:
         sys.exit(0)  # the parent died before the line above
-    os.execvp(program[0], program)
+    os.execvp(program[0], program)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -58,10 +58,11 @@ class Postgres:
 
     @property
     def user(self) -> tuple[int, int] | None:
-        """uid and gid that the server runs as; None: this process's own.
+        """Uid and gid that the server runs as; None: this process's own.
 
         Raises:
             PrerequisiteError: this is root and there is nobody else.
+
         """
         if os.geteuid() != 0:
             return None
@@ -80,6 +81,7 @@ class Postgres:
 
         Raises:
             StackError: initdb failed; with its words.
+
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         _drop_stale_pid_file(self.data)
@@ -120,11 +122,14 @@ class Postgres:
         """Whether it answers queries; the first time the database and the extension are created."""
         import psycopg
 
-        with contextlib.suppress(psycopg.Error, OSError):
+        with contextlib.suppress(psycopg.Error, OSError):  # not up yet
             if not self._extension_made:
-                with psycopg.connect(self.endpoint.rpartition("/")[0] + "/postgres", connect_timeout=2, autocommit=True) as server:
-                    with contextlib.suppress(psycopg.errors.DuplicateDatabase):
-                        server.execute("CREATE DATABASE upwell")
+                server = self.endpoint.rpartition("/")[0] + "/postgres"
+                with (
+                    psycopg.connect(server, connect_timeout=2, autocommit=True) as connection,
+                    contextlib.suppress(psycopg.errors.DuplicateDatabase),
+                ):
+                    connection.execute("CREATE DATABASE upwell")
                 with psycopg.connect(self.endpoint, connect_timeout=2, autocommit=True) as database:
                     database.execute("CREATE EXTENSION IF NOT EXISTS vector")
                 self._extension_made = True

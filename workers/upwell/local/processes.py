@@ -133,7 +133,7 @@ def choose_port(start: int, taken: set[int]) -> int:
 
 
 def unprivileged_user() -> tuple[int, int] | None:
-    """uid and gid of a user who owns nothing; None where there is none."""
+    """Uid and gid of a user who owns nothing; None where there is none."""
     for name in ("nobody", "daemon"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from upwell.local import assets, checks
 from upwell.local.errors import StackError
@@ -80,7 +80,7 @@ class Stack:
         self._own, self._ephemeral = False, ephemeral
         self._daemon: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -100,11 +100,15 @@ class Stack:
         """Start what does not run yet and wait until all of it is ready; downloads what is missing.
 
         Args:
+            services: of `SERVICES`.
             models: Triton models to load; default: all in the repository.
             detached: the stack outlives this process; else it ends with it.
+            progress: called with a line for people now and then.
+            timeout_s: for the servers to become ready; downloads are not counted.
 
         Raises:
             StackError: a prerequisite is missing, a port is taken, or a server does not come up; the message says which.
+
         """
         say = progress or (lambda _: None)
         if unknown := set(services) - set(SERVICES):
@@ -155,6 +159,7 @@ class Stack:
 
         Raises:
             StackError: it does not run, or does not come back in time.
+
         """
         before = self._state().get("services", {}).get(service)
         if self._running() is None or before is None or before["pid"] is None:
@@ -193,6 +198,7 @@ class Stack:
 
         Raises:
             StackError: no stack runs in this home.
+
         """
         if self._running() is None:
             raise StackError(f"no stack runs in {self.home}: start one with `upwell up`")

@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 from upwell.local.errors import StackError
 from upwell.local.processes import Identity, group_alive, signal_group
@@ -29,7 +29,7 @@ TICK_S = 0.05
 LOG_LIMIT_BYTES = 64 * 2**20
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Where a managed process stands."""
 
     RUNNING = "running"
@@ -102,7 +102,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,12 +114,15 @@ class Supervisor:
         """Start a program and keep it running.
 
         Args:
+            name: unique; `stop`, `restart` and `pid` find it by this.
+            argv: program and arguments.
             env: its whole environment; default: this process's.
             log_path: where its output is appended; default: nowhere.
             options: fields of `ManagedProcess` from `cwd` to `backoff_s`.
 
         Raises:
             StackError: a process of this name runs already, or the program cannot be started.
+
         """
 
         def begin() -> ManagedProcess:
@@ -133,7 +136,7 @@ class Supervisor:
             self._spawn(process)
             return process
 
-        return self._call(begin)
+        return cast(ManagedProcess, self._call(begin))
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """End one program: its stop signal, then SIGKILL after its time. Returns once it is gone."""
