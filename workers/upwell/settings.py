@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -141,6 +141,10 @@ class Trends(Group):
     """Windowed counts."""
 
     window_s: PositiveInt = Field(86_400, description="Width of a trend window; a multiple of statistics.window_s.")
+    keep_windows: PositiveInt = Field(14, description="A window is dropped when this many newer ones have begun ...")
+    grace_s: float = Field(600, ge=0, description="... this long ago: a replay whose partitions drift apart is counted.")
+    publish_s: PositiveFloat = Field(1, description="Counts are stored and published once in this time.")
+    batch_records: PositiveInt = Field(2_000, description="... or after this many statistics records.")
 
 
 class Telemetry(Group):
@@ -167,6 +171,15 @@ class Settings(BaseSettings):
     content: ContentSettings = ContentSettings()
     trends: Trends = Trends()
     telemetry: Telemetry = Telemetry()
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Settings:
+        if self.trends.window_s % self.statistics.window_s:
+            raise ValueError(
+                f"trends.window_s = {self.trends.window_s}: "
+                f"must be a multiple of statistics.window_s = {self.statistics.window_s}"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -283,7 +296,9 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if not name:  # settings that do not go together; the message names them
+            lines.append(problem["msg"].removeprefix("Value error, "))
+        elif problem["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name}{_nearest(name)}")
         else:
             lines.append(f"{name} = {problem.get('input')!r}: {problem['msg']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from confluent_kafka import Message
 
@@ -11,22 +12,39 @@ from upwell.bus.topics import dead_letters
 
 REASON_BYTES = 1000
 
+Headers = Sequence[tuple[str, bytes]]
+
 
 def dead_letter(message: Message, step: str, reason: str) -> Output:
-    """The record as it came; headers `upwell-topic`, `-partition`, `-offset`, `-step`, `-reason`, `-attempts`,
-    `-first-ms`, `-last-ms` (Unix ms) say the rest. The record's own headers stay, but for older ones of these names."""
-    own = dict(message.headers() or [])
+    """The record as it came, with the headers of `headers`."""
+    origin = (message.topic(), message.partition(), message.offset())
+    return Output(
+        dead_letters(message.topic()),
+        message.key(),
+        message.value(),
+        headers(*origin, message.headers() or [], step, reason),
+    )
+
+
+def headers(
+    topic: str, partition: int, offset: int, own: Headers, step: str, reason: str
+) -> list[tuple[str, bytes]]:
+    """`upwell-topic`, `-partition`, `-offset`, `-step`, `-reason`, `-attempts`, `-first-ms`, `-last-ms` (Unix ms).
+
+    The record's `own` headers stay, but for older ones of these names."""
+    before = dict(own)
     now = str(time.time_ns() // 1_000_000).encode()
-    attempts = int(own.get("upwell-attempts", b"0")) + 1
+    tried = before.get("upwell-attempts") or b""
+    # Anybody can write this header: only a plausible number is taken on.
+    attempts = int(tried) + 1 if tried.isdigit() and len(tried) < 10 else 1
     added = {
-        "upwell-topic": message.topic().encode(),
-        "upwell-partition": str(message.partition()).encode(),
-        "upwell-offset": str(message.offset()).encode(),
+        "upwell-topic": topic.encode(),
+        "upwell-partition": str(partition).encode(),
+        "upwell-offset": str(offset).encode(),
         "upwell-step": step.encode(),
         "upwell-reason": reason.encode("utf-8", "replace")[:REASON_BYTES],
         "upwell-attempts": str(attempts).encode(),
-        "upwell-first-ms": own.get("upwell-first-ms", now),
+        "upwell-first-ms": before.get("upwell-first-ms") or now,
         "upwell-last-ms": now,
     }
-    kept = [(name, value) for name, value in message.headers() or [] if name not in added]
-    return Output(dead_letters(message.topic()), message.key(), message.value(), kept + list(added.items()))
+    return [(name, value) for name, value in own if name not in added] + list(added.items())

@@ -75,7 +75,7 @@ def dead_letters(name: str) -> str:
 
 
 def create(kafka: Kafka, admin: AdminClient) -> list[str]:
-    """Create the topics that are missing, dead-letter topics of the inputs included.
+    """Create the topics that are missing, dead-letter topics of all that is consumed included.
 
     Returns:
         Real names of the topics created.
@@ -92,7 +92,7 @@ def create(kafka: Kafka, admin: AdminClient) -> list[str]:
         )
         for topic, layout in LAYOUTS.items()
     ]
-    for topic in (*INPUTS, *TRIGGERS.values()):
+    for topic in (*INPUTS, *TRIGGERS.values(), Topic.STATISTICS):
         wanted.append(
             NewTopic(
                 dead_letters(real(kafka, topic)),

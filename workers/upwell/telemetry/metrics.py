@@ -34,6 +34,11 @@ CONTENT_OUTCOMES = Counter("upwell_content_outcomes", "Ended triggers", ["outcom
 CONTENT_TOKENS = Counter("upwell_content_tokens", "Tokens generated")
 CONTENT_REJECTED = Counter("upwell_content_rejected", "Candidate texts refused by the check")
 
+# Trends.
+TREND_COUNTS = Gauge("upwell_trend_counts", "Counts held: keys times windows")
+TREND_DELTAS = Counter("upwell_trend_deltas", "Deltas of statistics records counted")
+TREND_LATE = Counter("upwell_trend_late", "Deltas not counted: their window is closed")
+
 
 def serve(telemetry: Telemetry) -> int:
     """Serve `/metrics`; returns the port that was taken."""
