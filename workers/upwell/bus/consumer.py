@@ -76,6 +76,7 @@ class TransactionalConsumer:
     owner: Owner | None = None
     """None: partitions start at their stable committed offset and there is no state to prepare."""
     assigned: set[Partition] = field(default_factory=set)
+    _held: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._consumer = clients.group_consumer(self.kafka, self.worker, self.slot)
@@ -246,11 +247,33 @@ class TransactionalConsumer:
                 total += max(0, high - tp.offset)
         return total
 
-    def pause(self) -> None:
-        self._consumer.pause([TopicPartition(p.topic, p.number) for p in self.assigned])
+    def pause(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Stop reading partitions (default: all that are assigned) until `resume`, or until they are assigned anew."""
+        self._consumer.pause([TopicPartition(p.topic, p.number) for p in self._mine(partitions)])
 
-    def resume(self) -> None:
-        self._consumer.resume([TopicPartition(p.topic, p.number) for p in self.assigned])
+    def resume(self, partitions: Iterable[Partition] | None = None) -> None:
+        self._consumer.resume([TopicPartition(p.topic, p.number) for p in self._mine(partitions)])
+
+    def _mine(self, partitions: Iterable[Partition] | None) -> list[Partition]:
+        return [p for p in (self.assigned if partitions is None else partitions) if p in self.assigned]
+
+    def keep_alive(self, seconds: float, batch: Batch) -> None:
+        """Stay in the group for `seconds` with a batch in hand and read nothing.
+
+        Raises:
+            Aborted: a partition of the batch went elsewhere: drop the batch, nothing of it was published.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.pause()
+            message = self._consumer.poll(min(left, 0.2))
+            if message is not None and message.error() is None:  # of a partition assigned just now
+                self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+            elif message is not None:
+                self._raise_if_final(message.error(), message)
+            if not batch.positions.keys() <= self.assigned:
+                raise Aborted("a partition of the batch has another owner now")
+        self.resume()
 
     def close(self) -> None:
         """Leave: partitions are released. A static member keeps its place until the session timeout."""
@@ -269,6 +292,9 @@ class TransactionalConsumer:
         starts = self._starts(partitions) if partitions else {}
         self.assigned.update(partitions)
         consumer.assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+        held = [TopicPartition(p.topic, p.number) for p in partitions if p.topic in self._held]
+        if held:
+            consumer.pause(held)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._release(revoked, lost=False)

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from upwell.settings import Postgres
+from upwell.store import arrays
 
 log = structlog.get_logger("upwell.store")
 
@@ -35,8 +36,14 @@ def connect(postgres: Postgres, *, vectors: bool = True, **options: Any) -> psyc
         postgres.dsn.get_secret_value(), **_options(postgres), **options
     )
     if vectors:
-        register_vector(connection)
+        _configure(connection)
     return connection
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    register_vector(connection)
+    arrays.register(connection)
+    connection.commit()  # looking the type up began a transaction
 
 
 def _options(postgres: Postgres) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def pool(postgres: Postgres) -> ConnectionPool[psycopg.Connection[Any]]:
         kwargs=_options(postgres),
         min_size=1,
         max_size=postgres.pool_size,
-        configure=register_vector,
+        configure=_configure,
         check=ConnectionPool.check_connection,
         timeout=postgres.connect_timeout_s,
         open=True,

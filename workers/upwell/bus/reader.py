@@ -1,0 +1,73 @@
+"""Reads a whole topic from given offsets, as no group's member: first up to its end, then what comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message
+
+from upwell.bus import clients
+from upwell.bus.errors import Inconsistent, Unavailable
+from upwell.settings import Kafka
+
+PATIENCE_S = 120.0
+
+
+class LogReader:
+    """Committed records of every partition of one topic, each partition in order."""
+
+    def __init__(self, kafka: Kafka, topic: str, name: str, starts: dict[int, int] | None = None) -> None:
+        """
+        Args:
+            starts: partition to first offset wanted; others start at the beginning.
+
+        Raises:
+            Unavailable: the topic is not there.
+        """
+        self.topic = topic
+        self._consumer = clients.log_reader(kafka, name)
+        partitions = clients.all_partitions(self._consumer, topic, OFFSET_BEGINNING)
+        for tp in partitions:
+            tp.offset = (starts or {}).get(tp.partition, OFFSET_BEGINNING)
+        self._behind = {tp.partition for tp in partitions}
+        self.positions = dict(starts or {})
+        """Partition to next offset, for those read from so far."""
+        self._consumer.assign(partitions)
+
+    def read(self, most: int = 1000, timeout_s: float = 0.0) -> list[Message]:
+        """What has arrived, at most `most` records; does not wait when `timeout_s` is 0.
+
+        Raises:
+            Inconsistent: the position lies outside the log.
+        """
+        found = []
+        for message in self._consumer.consume(most, timeout_s):
+            error = message.error()
+            if error is None:
+                self.positions[message.partition()] = message.offset() + 1
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._behind.discard(message.partition())
+                self.positions[message.partition()] = message.offset()
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise Inconsistent(f"{self.topic} [{message.partition()}]: {error.str()}; `upwell rebase` sets a new position")
+        return found
+
+    def to_end(self) -> Iterator[list[Message]]:
+        """Batches until every partition's end has been seen once.
+
+        Raises:
+            Unavailable: the broker does not answer for `PATIENCE_S`.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while self._behind:
+            batch = self.read(5000, 0.1)
+            if batch:
+                deadline = time.monotonic() + PATIENCE_S
+                yield batch
+            elif time.monotonic() > deadline:
+                raise Unavailable(f"{self.topic}: no end reached and nothing read for {PATIENCE_S:.0f} s")
+
+    def close(self) -> None:
+        self._consumer.close()

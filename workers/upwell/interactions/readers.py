@@ -1,0 +1,143 @@
+"""What an interactions worker learns from other topics: items from `item-features`, popularity from `statistics`.
+
+Both are functions of their log: read to the end before the first ranking, then kept up between batches.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import numpy as np
+import structlog
+from confluent_kafka.admin import AdminClient
+
+from upwell.bus import topics
+from upwell.bus.errors import Inconsistent
+from upwell.bus.identity import topic_id
+from upwell.bus.reader import LogReader
+from upwell.bus.topics import Topic
+from upwell.events.codec import DecodeError, decode
+from upwell.events.contracts import ItemFeatures, Statistics
+from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.popularity import Popularity
+from upwell.settings import Settings
+from upwell.store.snapshots import SnapshotStore
+
+log = structlog.get_logger("upwell.interactions")
+
+SHARD = 0
+"""There is one statistics shard, partition 0."""
+
+
+class FeatureReader:
+    """Keeps the catalogue as `item-features` says."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.model_version = ""
+        self.arrived: list[str] = []
+        """Items whose vector has become known since the list was last taken."""
+        self.deleted: list[str] = []
+        """Items deleted since the list was last taken."""
+        self.tombstones: set[str] = set()
+        """All items whose deletion the topic still tells."""
+        self._reader = LogReader(settings.kafka, topics.real(settings.kafka, Topic.ITEM_FEATURES), "item-features")
+
+    def to_end(self) -> None:
+        for batch in self._reader.to_end():
+            self._learn(batch)
+
+    def poll(self) -> None:
+        if batch := self._reader.read():
+            self._learn(batch)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _learn(self, batch: list) -> None:  # type: ignore[type-arg]
+        for message in batch:
+            raw = message.value()
+            if raw is None:
+                item_id = message.key().decode("utf-8", "replace")
+                self.catalogue.remove(item_id)
+                self.deleted.append(item_id)
+                self.tombstones.add(item_id)
+                continue
+            try:
+                features = decode(ItemFeatures, raw)
+                vector = np.frombuffer(features.vector, "<f4")
+                if self.model_version and features.model_version != self.model_version:
+                    raise Inconsistent(
+                        f"item {features.item_id!r} has features of model {features.model_version}, others of "
+                        f"{self.model_version}: the encoder was changed under stored profiles. Put the old model back, "
+                        "or start with a new group prefix, schema and topics"
+                    )
+                _, new = self.catalogue.put(
+                    features.item_id, vector, features.title, features.categories, features.quality
+                )
+            except (DecodeError, ValueError) as error:
+                # Only Upwell writes here; a foreign record is passed over, and said.
+                log.error("item-features.unreadable", partition=message.partition(), offset=message.offset(), error=str(error))
+                continue
+            self.model_version = features.model_version
+            self.tombstones.discard(features.item_id)
+            if new:
+                self.arrived.append(features.item_id)
+
+
+class StatisticsReader:
+    """Learns from `statistics` in its order, its own worker's part included; starts at the snapshot."""
+
+    def __init__(
+        self, settings: Settings, admin: AdminClient, catalogue: Catalogue, popularity: Popularity, store: SnapshotStore
+    ) -> None:
+        name = topics.real(settings.kafka, Topic.STATISTICS)
+        self.catalogue = catalogue
+        self.popularity = popularity
+        self._store = store
+        self._topic_id = topic_id(admin, name)
+        self._snapshot_s = settings.statistics.snapshot_s
+        self._next_snapshot = time.monotonic() + self._snapshot_s
+        self._stored = 0
+        if snapshot := store.read(SHARD, self._topic_id):
+            self._stored, state = snapshot
+            base, ids, sums = msgspec.msgpack.decode(state, type=tuple[int, list[str], list[float]])
+            popularity.restore(base, [catalogue.row(item) for item in ids], sums)
+        self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: self._stored} if self._stored else None)
+
+    def to_end(self) -> None:
+        for batch in self._reader.to_end():
+            self._learn(batch)
+
+    def poll(self) -> None:
+        if batch := self._reader.read():
+            self._learn(batch)
+        if time.monotonic() >= self._next_snapshot:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Write a snapshot, where something was learned since the last one and this worker is the elected writer."""
+        self._next_snapshot = time.monotonic() + self._snapshot_s
+        position = self._reader.positions.get(SHARD, 0)
+        if position > self._stored:
+            state = msgspec.msgpack.encode(self.popularity.state(self.catalogue.ids))
+            self._store.write(SHARD, self._topic_id, position, state)
+            self._stored = position
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _learn(self, batch: list) -> None:  # type: ignore[type-arg]
+        for message in batch:
+            try:
+                statistics = decode(Statistics, message.value() or b"")
+            except DecodeError as error:
+                log.error("statistics.unreadable", offset=message.offset(), error=str(error))
+                continue
+            counts = statistics.items
+            self.popularity.learn(
+                [self.catalogue.row(count.item_id) for count in counts],
+                [count.window for count in counts],
+                [count.weight for count in counts],
+            )

@@ -1,0 +1,478 @@
+"""The hot path: `interactions` in; `rankings`, `content-triggers`, `statistics` and dead letters out, exactly once.
+
+Read from top to bottom: `run` opens the parts, `Pipeline.step` is what happens to a batch. The Kafka transaction is the
+commit point; profiles reach Postgres behind it, together with the watermark that says what they contain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+from confluent_kafka import Message
+from numpy.typing import NDArray
+
+from upwell.bus import clients, identity, topics
+from upwell.bus.consumer import Batch, Output, TransactionalConsumer
+from upwell.bus.dead_letters import dead_letter
+from upwell.bus.errors import Aborted
+from upwell.bus.topics import Topic
+from upwell.events import validate
+from upwell.events.codec import encode
+from upwell.events.contracts import (
+    CategoryCount,
+    ContentTrigger,
+    ControlType,
+    Interaction,
+    InteractionType,
+    ItemCount,
+    RankedItem,
+    Ranking,
+    Statistics,
+)
+from upwell.events.hashing import identifier, key64
+from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
+from upwell.interactions.profiles import Profiles, Shown
+from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
+from upwell.interactions.slate import ranked_items
+from upwell.interactions.write_behind import WriteBehind
+from upwell.lifecycle import Stop
+from upwell.ranking import scoring
+from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.popularity import Popularity
+from upwell.ranking.profile import unit
+from upwell.ranking.scoring import Mix
+from upwell.settings import Settings
+from upwell.store import database
+from upwell.store.profiles import Log, ProfileStore
+from upwell.store.snapshots import SnapshotStore
+from upwell.telemetry import metrics
+
+log = structlog.get_logger("upwell.interactions")
+
+WORKER = "interactions"
+DAY_MS = 86_400_000
+
+
+def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
+    """Run the worker until `stop`.
+
+    Raises:
+        Fenced, Unavailable, Inconsistent: see `upwell.bus.errors`.
+    """
+    kafka = settings.kafka
+    admin = clients.admin(kafka)
+    name = topics.real(kafka, Topic.INTERACTIONS)
+    catalogue = Catalogue()
+    popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
+    features = FeatureReader(settings, catalogue)
+    snapshots = SnapshotStore(settings.postgres)
+    statistics = StatisticsReader(settings, admin, catalogue, popularity, snapshots)
+    features.to_end()
+    statistics.to_end()
+    log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
+
+    with database.pool(settings.postgres) as connections:
+        source = Log(clients.group_id(kafka, WORKER), identity.cluster_id(admin), identity.topic_id(admin, name), name)
+        store = ProfileStore(connections, source)
+        profiles = Profiles(settings.profiles.cache_users, catalogue, settings.profiles.half_life_days * DAY_MS)
+        write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
+        ownership = Ownership(store, profiles, write_behind)
+        ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
+        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics, popularity)
+        try:
+            while not stop:
+                pipeline.step()
+            # Leaving releases the partitions, and that flushes what is not in Postgres yet.
+            bus.close()
+            statistics.snapshot()
+        finally:
+            write_behind.close(flush=False)
+            features.close()
+            statistics.close()
+            snapshots.close()
+    log.info("stopped")
+
+
+@dataclass(slots=True)
+class Touched:
+    """A user whom a batch concerns."""
+
+    user_id: str
+    slot: int
+    events: int = 0
+    """Distinct events applied and not yet published."""
+    asked: bool = False
+    """A rank request was among them."""
+    moved: bool = False
+    """Only events that the stored state held already: published again as a revision."""
+    trace: bytes | None = None
+    """`traceparent` of the user's last event."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a batch adds to shared learning."""
+
+    window_ms: int
+    events: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+    newest: int = 0
+
+    def add(self, item_id: str, time_ms: int, weight: float) -> None:
+        key = (item_id, time_ms - time_ms % self.window_ms)
+        self.events[key] += 1
+        self.weights[key] += weight
+        self.newest = max(self.newest, time_ms)
+
+    def record(self, catalogue: Catalogue) -> Statistics | None:
+        if not self.events:
+            return None
+        categories: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0, 0.0])
+        for (item_id, window), count in self.events.items():
+            for category in catalogue.categories[catalogue.row(item_id)]:
+                total = categories[category, window]
+                total[0] += count
+                total[1] += self.weights[item_id, window]
+        return Statistics(
+            shard=SHARD,
+            items=[ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()],
+            categories=[CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()],
+            ts=self.newest,
+        )
+
+
+class Pipeline:
+    """One batch after the other, and between them what has no input record: learning, re-issues, takeovers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: TransactionalConsumer,
+        ownership: Ownership,
+        profiles: Profiles,
+        write_behind: WriteBehind,
+        features: FeatureReader,
+        statistics: StatisticsReader,
+        popularity: Popularity,
+    ) -> None:
+        self.settings = settings
+        self.bus = bus
+        self.ownership = ownership
+        self.profiles = profiles
+        self.write_behind = write_behind
+        self.features = features
+        self.statistics = statistics
+        self.popularity = popularity
+        self.catalogue = profiles.catalogue
+        self.rules = validate.Rules.of(settings)
+        self.mix = Mix(settings.ranking.weight_taste, settings.ranking.weight_recent, settings.ranking.weight_popular)
+        self.keep = settings.profiles.history
+        self.window_ms = settings.profiles.dedupe_minutes * 60_000
+        self.batches = 0
+        self.deleted: set[str] = set()
+        """Items that rankings may still hold."""
+        self._reissue_after = 0.0
+        self.rankings_topic = topics.real(settings.kafka, Topic.RANKINGS)
+        self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["normal"])
+        self.statistics_topic = topics.real(settings.kafka, Topic.STATISTICS)
+
+    def step(self) -> None:
+        """Learn what has come, take over what was refused, then one batch."""
+        self.write_behind.check()
+        self._learn()
+        if refused := self.write_behind.refused():
+            self.bus.restart([p for p in self.bus.assigned if p.number in refused])
+        try:
+            if self.deleted and self.ownership.state and time.monotonic() >= self._reissue_after:
+                self._reissue_deleted()
+            self.bus.hold(self.write_behind.full)
+            batch = self.bus.poll(self.settings.kafka.batch_max_records, self.settings.kafka.batch_max_wait_ms / 1000)
+            metrics.LAG.labels(WORKER).set(self.bus.lag())
+            if batch is not None:
+                self._process(batch)
+        except Aborted:
+            metrics.ABORTS.labels(WORKER).inc()
+            self.bus.restart()
+
+    def _process(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        self.batches += 1
+        metrics.RECORDS.labels(WORKER).inc(len(batch.records))
+        metrics.BATCH_RECORDS.labels(WORKER).observe(len(batch.records))
+        events, outputs = self._decode(batch)
+        decoded = time.perf_counter()
+        self.profiles.load(
+            {(event.user_id, message.partition()) for message, event in events},
+            self.ownership.store.read,
+            self.batches,
+            self.write_behind.landed,
+        )
+        loaded = time.perf_counter()
+        counts = Counts(self.settings.statistics.window_s * 1000)
+        changed: set[int] = set()
+        for wave in self._waves(events):
+            touched = self._apply(wave, counts, changed)
+            outputs += self._rank(touched)
+        if (statistics := counts.record(self.catalogue)) is not None:
+            outputs.append(Output(self.statistics_topic, str(SHARD).encode(), encode(statistics)))
+        ranked = time.perf_counter()
+        positions = {p.number: offset for p, offset in batch.positions.items()}
+        # A committed offset never moves back: partitions still catching up have nothing to commit.
+        batch.positions = {
+            p: offset for p, offset in batch.positions.items() if offset > self.ownership.live_from[p.number]
+        }
+        if batch.positions:
+            self.bus.commit(batch, outputs, dict.fromkeys(batch.positions, COMMITTED_BY_UPWELL))
+        committed = time.perf_counter()
+        self._behind(sorted(changed), self.ownership.advance(positions))
+        done = time.perf_counter()
+        for stage, seconds in (
+            ("decode", decoded - started), ("load", loaded - decoded), ("rank", ranked - loaded),
+            ("commit", committed - ranked), ("submit", done - committed),
+        ):  # fmt: skip
+            metrics.STAGE_SECONDS.labels(WORKER, stage).observe(seconds)
+
+    def _decode(self, batch: Batch) -> tuple[list[tuple[Message, Interaction]], list[Output]]:
+        """Valid events in log order, and dead letters of the others where those are not published yet."""
+        events: list[tuple[Message, Interaction]] = []
+        letters: list[Output] = []
+        decode, rules, future = validate.interaction, self.rules, self.rules.max_future_ms
+        for message in batch.records:
+            try:
+                # Log time, not the clock: what was refused once is refused again when the log is read again.
+                event = decode(message.key(), message.value(), rules, message.timestamp()[1] + future)
+            except validate.InvalidRecord as error:
+                if message.offset() >= self.ownership.live_from[message.partition()]:
+                    letters.append(dead_letter(message, error.step, str(error)))
+                    metrics.DEAD_LETTERS.labels(WORKER, error.step).inc()
+            else:
+                events.append((message, event))
+        return events, letters
+
+    def _waves(self, events: list[tuple[Message, Interaction]]) -> list[list[tuple[Message, Interaction]]]:
+        """Parts of the batch after each of which the touched users are ranked."""
+        if self.settings.ranking.emit == "coalesced":
+            return [events] if events else []
+        waves: list[list[tuple[Message, Interaction]]] = []
+        turn: dict[str, int] = defaultdict(int)
+        for message, event in events:
+            number = turn[event.user_id]
+            turn[event.user_id] += 1
+            if number == len(waves):
+                waves.append([])
+            waves[number].append((message, event))
+        return waves
+
+    def _apply(
+        self, events: list[tuple[Message, Interaction]], counts: Counts, changed: set[int]
+    ) -> list[Touched]:
+        """Apply events one by one in log order; returns the users to be ranked, in order of appearance."""
+        touched: dict[str, Touched] = {}
+        applied_to, live_from = self.ownership.applied_to, self.ownership.live_from
+        profiles = self.profiles
+        duplicates = 0
+        for message, event in events:
+            partition, offset = message.partition(), message.offset()
+            slot = profiles.slots[event.user_id]
+            live = offset >= live_from[partition]
+            user = touched.get(event.user_id) or Touched(event.user_id, slot)
+            if offset < applied_to[partition]:
+                if not live:
+                    continue
+                user.moved = True
+            elif event.type == ControlType.RANK_REQUEST:
+                if live:
+                    user.asked = True
+                else:
+                    # Its answer was published: the number that it may have taken is not used again.
+                    profiles.revisions[slot] += 1
+                    changed.add(slot)
+                    continue
+            else:
+                weight = self._weight(event)
+                assert event.item_id is not None
+                new = profiles.apply(
+                    slot, key64(event.event_id), event.item_id, event.ts, message.timestamp()[1], weight,
+                    self.keep, self.window_ms,
+                )  # fmt: skip
+                if not new:
+                    duplicates += 1
+                    continue
+                changed.add(slot)
+                if not live:
+                    continue
+                user.events += 1
+                counts.add(event.item_id, event.ts, weight)
+            user.trace = _traceparent(message)
+            touched[event.user_id] = user
+        if duplicates:
+            metrics.DUPLICATES.labels(WORKER).inc(duplicates)
+        again = [user for user in touched.values() if user.events == 0]
+        for user in again:
+            profiles.revisions[user.slot] += 1
+            changed.add(user.slot)
+        self._write_ahead([user.slot for user in again if user.moved])
+        return list(touched.values())
+
+    def _weight(self, event: Interaction) -> float:
+        events = self.settings.events
+        weight = events.weights[event.type]
+        if event.type == InteractionType.RATING and event.value is not None:
+            weight *= (event.value - events.rating_neutral) / events.rating_scale
+        return weight
+
+    def _rank(self, touched: list[Touched]) -> list[Output]:
+        """Re-rank users and say what follows from it: rankings, and triggers where the head has changed."""
+        if not touched:
+            return []
+        slots = [user.slot for user in touched]
+        slates, liked = self._score(slots)
+        now = time.time_ns() // 1_000_000
+        outputs: list[Output] = []
+        for number, user in enumerate(touched):
+            items = ranked_items(self.catalogue, slates, number, liked[number])
+            cause = "events" if user.events else "position_moved" if user.moved else "rank_request"
+            outputs += self._publish(user, items, cause, now)
+        return outputs
+
+    def _score(self, slots: list[int]) -> tuple[scoring.Slates, list[NDArray[np.int64]]]:
+        catalogue, profiles = self.catalogue, self.profiles
+        count = len(catalogue)
+        seen, liked = [], []
+        for slot in slots:
+            events = profiles.histories[slot].events()
+            rows, weights = events["row"].astype(np.int64), events["weight"]
+            there = rows >= 0
+            seen.append(rows[there & (weights != 0)])
+            liked.append(rows[there & (weights > 0) & (events["applied"] == 1)])
+        vectors = catalogue.vectors[:count]
+        slates = scoring.best(
+            unit(profiles.vectors[slots]),
+            scoring.recent_interest(vectors, liked, self.settings.ranking.recent),
+            vectors,
+            self.popularity.scores(count),
+            catalogue.live[:count],
+            seen,
+            self.mix,
+            self.settings.ranking.slate,
+        )
+        return slates, liked
+
+    def _publish(self, user: Touched, items: list[RankedItem], cause: str, now: int) -> list[Output]:
+        profiles, slot = self.profiles, user.slot
+        generation, version = int(profiles.generations[slot]), int(profiles.versions[slot])
+        revision = int(profiles.revisions[slot])
+        ranking_id = identifier(user.user_id, str(generation), str(version), str(revision))
+        ranking = Ranking(
+            ranking_id=ranking_id,
+            user_id=user.user_id,
+            generation=generation,
+            version=version,
+            revision=revision,
+            events=user.events,
+            items=items,
+            trigger=cause,
+            model_version=self.features.model_version,
+            event_time=int(profiles.event_times[slot]),
+            publish_time=now,
+        )
+        headers = [("traceparent", user.trace)] if user.trace else None
+        key = user.user_id.encode()
+        outputs = [Output(self.rankings_topic, key, encode(ranking), headers)]
+        slate = [(item.item_id, item.propensity) for item in items]
+        profiles.show(slot, Shown(ranking_id, version, revision, now, slate), self.settings.profiles.slates)
+        head = items[0] if items else None
+        if head and head.item_id != profiles.triggered[slot] and version >= self.settings.content.min_events:
+            profiles.triggered[slot] = head.item_id
+            trigger = ContentTrigger(
+                trigger_id=identifier("head_changed", ranking_id, user.user_id),
+                kind="head_changed",
+                cause=ranking_id,
+                user_id=user.user_id,
+                item_id=head.item_id,
+                created=now,
+                ranking_id=ranking_id,
+                because=[reason.item_id for reason in head.reasons if reason.item_id],
+                reasons=head.reasons,
+            )
+            outputs.append(Output(self.triggers_topic, key, encode(trigger), headers))
+        metrics.OUTPUTS.labels(WORKER, Topic.RANKINGS).inc()
+        return outputs
+
+    def _learn(self) -> None:
+        """Take in new item features and statistics; both only ever between batches."""
+        self.features.poll()
+        self.statistics.poll()
+        self.profiles.fit_dimension()
+        self.write_behind.model_version = self.features.model_version
+        if self.features.arrived:
+            arrived, self.features.arrived = self.features.arrived, []
+            slots = {slot for item in arrived for slot in self.profiles.arrived(item)}
+            self._behind(sorted(slots), self._state_of(slots))
+        if self.features.deleted:
+            # A deleted item is replaced in slates soon, but several deletions are one re-issue.
+            if not self.deleted:
+                self._reissue_after = time.monotonic() + self.settings.ranking.reissue_ms / 2000
+            self.deleted.update(self.features.deleted)
+            self.features.deleted = []
+        if self.ownership.taken:
+            # The former owner may have died before it replaced what was deleted.
+            self.ownership.taken = False
+            self.deleted.update(self.features.tombstones)
+
+    def _reissue_deleted(self) -> None:
+        """Publish anew the rankings whose newest slate holds a deleted item."""
+        gone = {item for item in self.deleted if not self.catalogue.live[self.catalogue.row(item)]}
+        shown = self.ownership.store.users_shown(sorted(gone), sorted(self.ownership.state))
+        self.profiles.load(shown, self.ownership.store.read, self.batches, self.write_behind.landed)
+        touched = [
+            Touched(user_id, slot)
+            for user_id, slot in self.profiles.slots.items()
+            if (slates := self.profiles.slates[slot]) and any(item in gone for item, _ in slates[-1].items)
+        ]
+        if touched:
+            self._reissue(touched)
+            log.info("rankings.reissued", items=len(gone), users=len(touched))
+        self.deleted.clear()
+
+    def _reissue(self, touched: list[Touched]) -> None:
+        slots = [user.slot for user in touched]
+        self.profiles.revisions[slots] += 1
+        self._write_ahead(slots)
+        slates, liked = self._score(slots)
+        now = time.time_ns() // 1_000_000
+        outputs = []
+        for number, user in enumerate(touched):
+            items = ranked_items(self.catalogue, slates, number, liked[number])
+            outputs += self._publish(user, items, "item_deleted", now)
+        self.bus.publish(outputs)
+        self._behind(slots, self._state_of(slots))
+
+    def _write_ahead(self, slots: list[int]) -> None:
+        """Store revision numbers that no log record stands for before they are published: a crash then skips a number
+        instead of using it twice."""
+        if slots:
+            self._behind(slots, self._state_of(slots))
+            self.write_behind.flush_now()
+
+    def _state_of(self, slots: Any) -> dict[int, int]:
+        numbers = {int(self.profiles.partitions[slot]) for slot in slots}
+        return {number: self.ownership.state[number] for number in numbers}
+
+    def _behind(self, slots: list[int], positions: dict[int, int]) -> None:
+        rows = [self.profiles.copy(slot) for slot in slots]
+        if rows or positions:
+            self.profiles.changed[slots] = self.write_behind.submit(rows, positions)
+        metrics.PROFILES_CACHED.set(len(self.profiles))
+
+
+def _traceparent(message: Message) -> bytes | None:
+    for name, value in message.headers() or ():
+        if name == "traceparent":
+            return bytes(value)
+    return None

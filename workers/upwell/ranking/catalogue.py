@@ -1,0 +1,83 @@
+"""Items as arrays: vectors, liveness, titles, categories, by row. A row, once given to an item, stays its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Catalogue:
+    """All items that were ever named. `known` rows have a vector; `live` ones are candidates as well."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self.rows: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.titles: list[str] = []
+        self.categories: list[list[str]] = []
+        self.vectors: NDArray[np.float32] = np.zeros((capacity, 0), np.float32)
+        """[capacity, d] float32, unit length; zero where unknown."""
+        self.known: NDArray[np.bool_] = np.zeros(capacity, bool)
+        self.live: NDArray[np.bool_] = np.zeros(capacity, bool)
+        self.quality: NDArray[np.float32] = np.zeros(capacity, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dimension(self) -> int:
+        return int(self.vectors.shape[1])
+
+    def row(self, item_id: str) -> int:
+        """The item's row, a new one where it has none yet."""
+        row = self.rows.get(item_id)
+        if row is None:
+            row = len(self.ids)
+            if row == len(self.known):
+                self._grow()
+            self.rows[item_id] = row
+            self.ids.append(item_id)
+            self.titles.append("")
+            self.categories.append([])
+        return row
+
+    def put(
+        self, item_id: str, vector: NDArray[np.float32], title: str, categories: list[str], quality: float
+    ) -> tuple[int, bool]:
+        """Insert or update an item.
+
+        Args:
+            vector: [d] float32, unit length.
+
+        Returns:
+            Its row, and whether its vector was not known before.
+
+        Raises:
+            ValueError: the vector's dimension is not the catalogue's.
+        """
+        if self.dimension == 0:
+            self.vectors = np.zeros((len(self.known), len(vector)), np.float32)
+        if len(vector) != self.dimension:
+            raise ValueError(f"item {item_id}: vector of {len(vector)} dimensions among {self.dimension}")
+        row = self.row(item_id)
+        new = not self.known[row]
+        self.vectors[row] = vector
+        self.known[row] = self.live[row] = True
+        self.quality[row] = quality
+        self.titles[row] = title
+        self.categories[row] = categories
+        return row, bool(new)
+
+    def remove(self, item_id: str) -> int | None:
+        """No candidate any more; the vector stays for profiles. Returns the row, None where it was none before."""
+        row = self.rows.get(item_id)
+        if row is None or not self.live[row]:
+            return None
+        self.live[row] = False
+        return row
+
+    def _grow(self) -> None:
+        more = len(self.known)
+        self.vectors = np.concatenate([self.vectors, np.zeros((more, self.dimension), np.float32)])
+        self.known = np.concatenate([self.known, np.zeros(more, bool)])
+        self.live = np.concatenate([self.live, np.zeros(more, bool)])
+        self.quality = np.concatenate([self.quality, np.zeros(more, np.float32)])

@@ -1,0 +1,64 @@
+"""Snapshots of shared learning, with their offset; one elected worker writes them."""
+
+from __future__ import annotations
+
+import psycopg
+import structlog
+
+from upwell.settings import Postgres
+from upwell.store import database
+from upwell.store.database import sql
+
+log = structlog.get_logger("upwell.store")
+STATE_VERSION = 1
+LOCK_SPACE = 0x7570  # advisory locks (LOCK_SPACE, shard)
+
+
+class SnapshotStore:
+    """One connection, which holds the writer's lock for as long as it lives."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._connection: psycopg.Connection[object] | None = None
+        self._elected: set[int] = set()
+
+    def read(self, shard: int, topic_id: str) -> tuple[int, bytes] | None:
+        """(next offset, state), None where there is no snapshot of this log."""
+        for attempt in database.retrying():
+            with attempt:
+                row = self._connect().execute(
+                    sql("read_snapshot"), {"shard": shard, "topic_id": topic_id, "state_version": STATE_VERSION}
+                ).fetchone()  # fmt: skip
+                return None if row is None else (row[0], bytes(row[1]))  # type: ignore[index]
+        raise AssertionError("unreachable")
+
+    def write(self, shard: int, topic_id: str, next_offset: int, state: bytes) -> bool:
+        """Write if this worker is the elected writer; a snapshot can always be made again, so failures only log."""
+        try:
+            connection = self._connect()
+            if shard not in self._elected:
+                won = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, shard]).fetchone()
+                if not won or not won[0]:  # type: ignore[index]
+                    return False
+                self._elected.add(shard)
+            connection.execute(
+                sql("write_snapshot"),
+                {
+                    "shard": shard, "topic_id": topic_id, "state_version": STATE_VERSION,
+                    "next_offset": next_offset, "state": state,
+                },
+            )  # fmt: skip
+        except psycopg.OperationalError as error:
+            log.warning("snapshot.failed", shard=shard, error=str(error).strip())
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connect(self) -> psycopg.Connection[object]:
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._elected.clear()
+            self._connection = database.connect(self._postgres, autocommit=True)
+        return self._connection

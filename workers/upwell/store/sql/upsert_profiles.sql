@@ -1,0 +1,29 @@
+-- The latest committed state of each changed user.
+INSERT INTO profiles (
+    user_id, partition, state_version, model_version, generation, version, revision, event_time,
+    base, vector, events, slates, slate_items, triggered
+)
+SELECT user_id, partition, %(state_version)s, %(model_version)s, generation, version, revision, event_time,
+       base, vector, events, slates, string_to_array(slate_items, chr(31)), triggered
+FROM unnest(
+    %(user_ids)s::text[], %(partitions)s::int4[], %(generations)s::int4[], %(versions)s::int8[],
+    %(revisions)s::int8[], %(event_times)s::int8[], %(bases)s::int8[], %(vectors)s::vector[],
+    %(events)s::bytea[], %(slates)s::bytea[], %(slate_items)s::text[], %(triggered)s::text[]
+) AS changed (
+    user_id, partition, generation, version, revision, event_time, base, vector, events, slates, slate_items, triggered
+)
+ON CONFLICT (user_id) DO UPDATE SET
+    partition = excluded.partition,
+    state_version = excluded.state_version,
+    model_version = excluded.model_version,
+    generation = excluded.generation,
+    version = excluded.version,
+    revision = excluded.revision,
+    event_time = excluded.event_time,
+    base = excluded.base,
+    vector = excluded.vector,
+    events = excluded.events,
+    slates = excluded.slates,
+    slate_items = excluded.slate_items,
+    triggered = excluded.triggered,
+    updated_at = now()
