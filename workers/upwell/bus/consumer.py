@@ -81,6 +81,7 @@ class TransactionalConsumer:
     def __post_init__(self) -> None:
         self._consumer = clients.group_consumer(self.kafka, self.worker, self.slot)
         self._producer = self._new_producer()
+        self._assignments = 0
         self._consumer.subscribe(
             list(self.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -95,7 +96,10 @@ class TransactionalConsumer:
         consumer = self._consumer
         messages = consumer.consume(max_records, 0) or consumer.consume(1, timeout_s)
         if len(messages) == 1 and max_records > 1:
-            messages += consumer.consume(max_records - 1, 0)
+            assignments = self._assignments
+            more = consumer.consume(max_records - 1, 0)
+            # After a rebalance in between, the first will be read again: its partition starts at the committed offset.
+            messages = messages + more if assignments == self._assignments else more
         if not messages:
             return None
         metadata = consumer.consumer_group_metadata()
@@ -289,6 +293,7 @@ class TransactionalConsumer:
     def _on_assign(self, consumer: Consumer, assignment: list[TopicPartition]) -> None:
         partitions = [Partition(tp.topic, tp.partition) for tp in assignment]
         log.info("partitions.assigned", partitions=[p.number for p in partitions], topics=sorted({p.topic for p in partitions}))
+        self._assignments += 1
         starts = self._starts(partitions) if partitions else {}
         self.assigned.update(partitions)
         consumer.assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
@@ -307,6 +312,7 @@ class TransactionalConsumer:
     def _release(self, gone: list[TopicPartition], *, lost: bool) -> None:
         partitions = [Partition(tp.topic, tp.partition) for tp in gone]
         log.info("partitions.released", partitions=[p.number for p in partitions], lost=lost)
+        self._assignments += 1
         if self.owner is not None:
             self.owner.release(partitions, lost=lost)
         self.assigned.difference_update(partitions)

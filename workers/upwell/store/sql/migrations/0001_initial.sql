@@ -51,6 +51,7 @@ CREATE TABLE items (
     modalities     jsonb    NOT NULL DEFAULT '{}',
     quality        real     NOT NULL DEFAULT 1,
     ts             bigint   NOT NULL DEFAULT 0,
+    first_offset   bigint,             -- of the record that first gave it a vector: the one that looks for an audience
     updated_at     timestamptz NOT NULL DEFAULT now()
 );
 
@@ -61,8 +62,12 @@ CREATE TABLE contents (
     user_id     text NOT NULL,
     source      text NOT NULL,
     payload     bytea NOT NULL,  -- the record as published on `contents`
+    topic       text NOT NULL,   -- the trigger's place in the log: met again there, it is published again;
+    partition   integer NOT NULL,  -- met elsewhere, it is a duplicate
+    log_offset  bigint NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX contents_position ON contents (topic, partition, log_offset);
 CREATE INDEX contents_user ON contents (user_id, created_at DESC);
 
 -- Shared learning as of next_offset of the shard's log.

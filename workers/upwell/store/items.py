@@ -1,0 +1,139 @@
+"""Items by id, guarded by their place in the log: an older record of the same partition never overwrites a newer one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg_pool import ConnectionPool
+
+from upwell.events.contracts import Item
+from upwell.store import arrays, database
+from upwell.store.database import sql
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the log an item's latest record stands."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of an item, as far as its text goes."""
+
+    title: str
+    description: str
+    categories: list[str]
+    attributes: dict[str, Any]
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """One embedded item. `vector` is [d] float32, unit length."""
+
+    item: Item
+    place: Place
+    vector: NDArray[np.float32]
+    modalities: dict[str, float]
+    quality: float
+
+
+class ItemStore:
+    """Items of one topic. Every call is one database transaction; psycopg.OperationalError: repeat it."""
+
+    def __init__(self, connections: ConnectionPool[psycopg.Connection[object]], topic_id: str) -> None:
+        self._connections = connections
+        self._topic_id = topic_id
+
+    def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, Known]:
+        """The stored items that have a vector of this model version."""
+        with database.transaction(self._connections) as cursor:
+            rows = cursor.execute(
+                sql("items_known"), {"item_ids": list(item_ids), "model_version": model_version}
+            ).fetchall()
+        return {r[0]: Known(r[1], r[2], r[3], r[4], arrays.vector(r[6])) for r in rows}
+
+    def write(
+        self, rows: Sequence[ItemRow], deleted: dict[str, Place], model_version: str
+    ) -> tuple[dict[str, bool], set[str]]:
+        """Store embedded and deleted items; an item occurs once.
+
+        Returns:
+            Accepted items, with whether this record first gave them a vector; and accepted deletions. Items left out
+            have a newer record of their partition already.
+        """
+        accepted: dict[str, bool] = {}
+        gone: set[str] = set()
+        with database.transaction(self._connections) as cursor:
+            if rows:
+                accepted = dict(cursor.execute(sql("items_upsert"), self._columns(rows, model_version)).fetchall())
+            if deleted:
+                parameters = {
+                    "topic_id": self._topic_id,
+                    "item_ids": list(deleted),
+                    "partitions": [place.partition for place in deleted.values()],
+                    "log_offsets": [place.offset for place in deleted.values()],
+                }
+                gone = {item_id for (item_id,) in cursor.execute(sql("items_delete"), parameters)}
+        return accepted, gone
+
+    def _columns(self, rows: Sequence[ItemRow], model_version: str) -> dict[str, object]:
+        return {
+            "topic_id": self._topic_id,
+            "model_version": model_version,
+            "item_ids": [r.item.item_id for r in rows],
+            "partitions": [r.place.partition for r in rows],
+            "log_offsets": [r.place.offset for r in rows],
+            "titles": [r.item.title for r in rows],
+            "descriptions": [r.item.description for r in rows],
+            "languages": [r.item.language for r in rows],
+            "categories": [_json(r.item.categories) for r in rows],
+            "attributes": [_json(r.item.attributes) for r in rows],
+            # Bytes stay in the log; the store of media is not part of this release.
+            "media": [_json([msgspec.structs.replace(m, data=None) for m in r.item.media]) for r in rows],
+            "vectors": arrays.VectorArray(np.stack([r.vector for r in rows])),
+            "modalities": [_json(r.modalities) for r in rows],
+            "qualities": [r.quality for r in rows],
+            "times": [r.item.ts for r in rows],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveUsers:
+    """`vectors` is [n, d] float32: profile sums, of any length."""
+
+    user_ids: list[str]
+    vectors: NDArray[np.float32]
+
+
+def active_users(
+    connections: ConnectionPool[psycopg.Connection[object]],
+    *,
+    active_days: float,
+    min_events: int,
+    dimension: int,
+    model_version: str,
+    at_most: int,
+) -> ActiveUsers:
+    """Users with an event within `active_days` before the newest event of all, latest first."""
+    parameters = {
+        "window_ms": int(active_days * 86_400_000), "min_events": min_events, "dimension": dimension,
+        "model_version": model_version, "at_most": at_most,
+    }  # fmt: skip
+    with database.transaction(connections) as cursor:
+        rows = cursor.execute(sql("active_profiles"), parameters).fetchall()
+    vectors = [arrays.vector(sent) for _, sent in rows]
+    return ActiveUsers([user for user, _ in rows], np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
