@@ -1,0 +1,160 @@
+"""Faust's aiokafka transport, reading committed records only and committing up to the end of the log.
+
+Faust reads uncommitted records unless its own exactly-once mode is on, and has no setting for that. And it commits the
+offset after the last record: the markers of transactions that follow it would look like a lag that never ends.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+from faust import auth
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from yarl import URL
+
+from upwell.settings import ConfigError, Kafka
+
+IDLE_FETCH_S = 0.25
+"""Faust waits this long for records before it looks at the position again."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """How far one partition has been read since it was assigned."""
+
+    data: int = -1
+    """Largest offset of a record handed over."""
+    position: int = -1
+    """Offset of the next fetch: beyond `data` by what isn't a record, transaction markers and aborted records."""
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Fetches in its own thread and event loop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.fetched: dict[TP, Fetched] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Read when the consumer starts, which is after this.
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        records = await super()._fetch_records(consumer, active_partitions, min(timeout or 0, IDLE_FETCH_S), max_records)
+        # No await from here on: the positions belong to exactly these records.
+        assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
+        for tp in assignment.tps if assignment and assignment.active else ():
+            state = assignment.state_value(tp)
+            if state is None or not state.has_valid_position:
+                continue
+            fetched = self.fetched.setdefault(tp, Fetched())
+            if found := records.get(tp):
+                # After a seek back, to records that were dropped on the way, this stays ahead until they are counted.
+                fetched.data = max(fetched.data, found[-1].offset)
+            fetched.position = state.position
+        return records
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.fetched.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.fetched.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Commits what the worker says is done, not what Faust takes as acknowledged: it acknowledges records that it
+    skips while it stops or rebalances."""
+
+    def on_init(self) -> None:
+        super().on_init()
+        self.done: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        for tp in revoked:
+            self.done.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        due = {}
+        fetched = self._thread.fetched
+        for tp in self.assignment():
+            if self._is_changelog_tp(tp):
+                continue
+            committed = self._committed_offset[tp] or 0
+            until = max(committed, self.done.get(tp, 0))
+            # All records handed over are done: what is left up to the position is no record.
+            if (read := fetched.get(tp)) is not None and read.data < until < read.position:
+                until = read.position
+            if until > committed:
+                due[tp] = until
+        return bool(due) and await self._commit_offsets(due)
+
+    def lag(self) -> int:
+        """Offsets between what is committed and the end of the log, over the partitions in hand."""
+        return sum(
+            max(0, (self.highwater(tp) or 0) - (self._committed_offset[tp] or 0))
+            for tp in self.assignment()
+            if not self._is_changelog_tp(tp)
+        )
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = Consumer
+
+
+def broker(kafka: Kafka) -> list[URL]:
+    """`kafka.bootstrap_servers` as Faust writes it."""
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",") if server.strip()]
+    return [URL(f"kafka://{server.rpartition('://')[2]}") for server in servers]
+
+
+def credentials(kafka: Kafka) -> auth.Credentials | None:
+    """The security options of librdkafka that aiokafka has as well; other options do not reach it.
+
+    Raises:
+        ConfigError: on a protocol or mechanism that Faust cannot do.
+    """
+    options = {**kafka.options, **kafka.consumer_options}
+    protocol = options.get("security.protocol", "plaintext").upper()
+    if protocol == "PLAINTEXT":
+        return None
+    if protocol not in {"SSL", "SASL_PLAINTEXT", "SASL_SSL"}:
+        raise ConfigError(f"kafka.options.security.protocol = {protocol}: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    context = _tls(options) if protocol.endswith("SSL") else None
+    if protocol == "SSL":
+        return auth.SSLCredentials(context=context)
+    mechanism = options.get("sasl.mechanism", options.get("sasl.mechanisms", "PLAIN")).upper()
+    if mechanism not in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
+        raise ConfigError(f"kafka.options.sasl.mechanism = {mechanism}: the trends worker knows PLAIN and SCRAM-SHA-256/512")
+    return auth.SASLCredentials(
+        username=options.get("sasl.username"),
+        password=options.get("sasl.password"),
+        ssl_context=context,
+        mechanism=mechanism,
+    )
+
+
+def _tls(options: dict[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ssl.ca.location"))
+    if options.get("enable.ssl.certificate.verification", "true").lower() == "false":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif options.get("ssl.endpoint.identification.algorithm", "https").lower() == "none":
+        context.check_hostname = False
+    if certificate := options.get("ssl.certificate.location"):
+        context.load_cert_chain(certificate, options.get("ssl.key.location"), options.get("ssl.key.password"))
+    return context

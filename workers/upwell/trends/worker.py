@@ -1,0 +1,215 @@
+"""The trends worker, a Faust app: `statistics` records in, `Trend` records per key and window out to `trends`.
+
+A batch is counted, stored in the table's changelog and published; when all of it is in the log, its offsets are
+committed. At least once: readers are idempotent by (key, window, sequence), and counts are exact after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP, EventT
+
+from upwell.bus import clients, dead_letters, identity, topics
+from upwell.bus.errors import BusError, Unavailable
+from upwell.bus.topics import Topic
+from upwell.events.codec import DecodeError, decode, encode
+from upwell.events.contracts import Statistics
+from upwell.lifecycle import Stop
+from upwell.settings import Settings
+from upwell.telemetry import metrics
+from upwell.trends.counts import Changes, Counts
+from upwell.trends.table import Publisher, Table
+from upwell.trends.transport import Transport, broker, credentials
+
+log = structlog.get_logger("upwell.trends")
+
+WORKER = "trends"
+COMMIT_S = 0.5
+LOOK_S = 0.1
+
+
+def run(settings: Settings, slot: int, stop: Stop, *, metrics_port: int = 0) -> None:
+    """Count until told to stop.
+
+    Raises:
+        Unavailable: Kafka failed for longer than its clients retry; nothing beyond the commit was lost.
+        ConfigError: a security option that Faust's client cannot do.
+    """
+    asyncio.run(Pipeline(settings, slot).serve(stop, metrics_port))
+
+
+class Pipeline:
+    """Take a batch, count it, store and publish what changed, mark it done."""
+
+    def __init__(self, settings: Settings, slot: int) -> None:
+        self._settings = settings
+        kafka = settings.kafka
+        self._topic = topics.real(kafka, Topic.STATISTICS)
+        self._trends = topics.real(kafka, Topic.TRENDS)
+        admin = clients.admin(kafka)
+        self._topic_id = identity.topic_id(admin, self._topic)
+        partitions = len(admin.list_topics(self._topic, timeout=30).topics[self._topic].partitions)
+        self._publisher = Publisher(clients.plain_producer(kafka))
+        self._counts: dict[int, Counts] = {}
+        self._failure: BaseException | None = None
+        self._home = tempfile.TemporaryDirectory(prefix="upwell-trends-")
+        self._app = _app(settings, slot, self._home.name)
+        self._table = Table(
+            self._app,
+            # Another width is another count: it starts anew, and neither overwrites the other.
+            name=f"counts-{settings.trends.window_s}s",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            on_recover=self._recovered,
+        )
+        self._app.tables.add(self._table)
+        source = self._app.topic(self._topic, value_type=bytes, value_serializer="raw", key_serializer="raw")
+        self._app.agent(source, name="count")(self._count)
+
+    async def serve(self, stop: Stop, metrics_port: int) -> None:
+        """Run the app until told to stop, or until it fails."""
+        app = self._app
+        try:
+            await app.start()
+            log.info("trends.ready", metrics_port=metrics_port)
+            while not stop and not app.should_stop and self._failure is None:
+                metrics.LAG.labels(WORKER).set(app.consumer.lag())
+                await asyncio.sleep(LOOK_S)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._failure = self._failure or error
+        crashed = app.crash_reason
+        await app.stop()
+        self._home.cleanup()
+        if isinstance(self._failure, BusError):
+            raise self._failure
+        if crashed or self._failure is not None:
+            reason = self._failure or crashed
+            raise Unavailable(f"the Faust app stopped: {reason!r}") from reason
+
+    async def _recovered(self) -> None:
+        """The table was read anew from its changelog: what was derived from it is too."""
+        self._counts.clear()
+
+    async def _count(self, stream: Any) -> None:
+        """The agent. Never returns to Faust with an error: that would restart it behind the failed batch."""
+        trends = self._settings.trends
+        try:
+            async for events in stream.noack_take(trends.batch_records, within=trends.publish_s):
+                await self._batch(events)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("trends.failed")
+            self._failure = error
+            await asyncio.Event().wait()
+
+    async def _batch(self, events: Sequence[EventT]) -> None:
+        # After a rebalance, the partition's new owner counts what is left in hand from before.
+        generation = self._app.consumer_generation_id
+        by_partition: dict[TP, list[EventT]] = {}
+        for event in events:
+            if event.message.generation_id == generation:
+                by_partition.setdefault(event.message.tp, []).append(event)
+        for tp, mine in by_partition.items():
+            self._publish(tp.partition, self._partition(tp, mine))
+        await self._publisher.flush()
+        if self._app.consumer_generation_id == generation:
+            for tp, mine in by_partition.items():
+                done = self._app.consumer.done
+                done[tp] = max(done.get(tp, 0), mine[-1].message.offset + 1)
+
+    def _partition(self, tp: TP, events: Sequence[EventT]) -> Changes:
+        counts = self._counts.get(tp.partition)
+        if counts is None:
+            trends = self._settings.trends
+            counts = self._counts[tp.partition] = Counts(
+                self._table.data, tp.partition, self._topic_id, trends.window_s * 1000, trends.keep_windows, trends.grace_s
+            )
+            counts.restore(self._table.keys_of(tp.partition))
+        records = []
+        last = -1
+        for event in events:
+            offset = event.message.offset
+            if offset > last and (record := self._read(event)) is not None:
+                records.append((offset, record))
+            last = max(last, offset)
+        metrics.RECORDS.labels(WORKER).inc(len(events))
+        metrics.BATCH_RECORDS.labels(WORKER).observe(len(events))
+        changes = counts.apply(records)
+        metrics.TREND_DELTAS.inc(changes.deltas)
+        metrics.TREND_LATE.inc(changes.late)
+        metrics.TREND_COUNTS.set(sum(map(len, self._counts.values())))
+        return changes
+
+    def _publish(self, partition: int, changes: Changes) -> None:
+        self._table.put(self._publisher, partition, changes.stored)
+        for found in changes.trends:
+            self._publisher.send(self._trends, found.key.encode("utf-8", "surrogatepass"), encode(found))
+        metrics.OUTPUTS.labels(WORKER, self._trends).inc(len(changes.trends))
+
+    def _read(self, event: EventT) -> Statistics | None:
+        message = event.message
+        try:
+            return decode(Statistics, message.value or b"")
+        except DecodeError as error:
+            log.warning("trends.dead_letter", partition=message.partition, offset=message.offset, reason=str(error))
+            metrics.DEAD_LETTERS.labels(WORKER, "decode").inc()
+            own = message.headers or []
+            headers = dead_letters.headers(
+                message.topic, message.partition, message.offset, list(dict(own).items()), "decode", str(error)
+            )
+            self._publisher.send(topics.dead_letters(self._topic), message.key, message.value, headers=headers)
+            return None
+
+
+def _app(settings: Settings, slot: int, home: str) -> faust.App:
+    """Faust with everything off that isn't needed: no web server, no leader topic, no handlers of its own."""
+    kafka = settings.kafka
+    forward_logs()
+    app = faust.App(
+        clients.group_id(kafka, WORKER),
+        broker=broker(kafka),
+        broker_credentials=credentials(kafka),
+        broker_client_id="upwell-trends",
+        broker_commit_interval=COMMIT_S,
+        broker_session_timeout=kafka.session_timeout_ms / 1000,
+        broker_heartbeat_interval=max(0.3, kafka.session_timeout_ms / 5000),
+        consumer_group_instance_id=f"{clients.group_id(kafka, WORKER)}-{slot}",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=8 * 1024 * 1024,
+        topic_replication_factor=kafka.replication_factor,
+        topic_disable_leader=True,
+        store="memory://",
+        datadir=home,
+        web_enabled=False,
+        stream_wait_empty=False,
+        autodiscover=False,
+    )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
+
+
+class _Forward(logging.Handler):
+    """Faust and aiokafka log by the standard library: their warnings join the others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(log, level)("trends.library", logger=record.name, message=record.getMessage())
+
+
+def forward_logs() -> None:
+    for name in ("faust", "aiokafka", "mode", "asyncio"):
+        library = logging.getLogger(name)
+        if not any(isinstance(handler, _Forward) for handler in library.handlers):
+            library.addHandler(_Forward(logging.WARNING))
+            library.propagate = False
