@@ -76,7 +76,6 @@ class TransactionalConsumer:
     owner: Owner | None = None
     """None: partitions start at their stable committed offset and there is no state to prepare."""
     assigned: set[Partition] = field(default_factory=set)
-    _held: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._consumer = clients.group_consumer(self.kafka, self.worker, self.slot)
@@ -297,9 +296,6 @@ class TransactionalConsumer:
         starts = self._starts(partitions) if partitions else {}
         self.assigned.update(partitions)
         consumer.assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
-        held = [TopicPartition(p.topic, p.number) for p in partitions if p.topic in self._held]
-        if held:
-            consumer.pause(held)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._release(revoked, lost=False)

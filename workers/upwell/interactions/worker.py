@@ -177,6 +177,7 @@ class Pipeline:
         self.deleted: set[str] = set()
         """Items that rankings may still hold."""
         self._reissue_after = 0.0
+        self._paused = False
         self.rankings_topic = topics.real(settings.kafka, Topic.RANKINGS)
         self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["normal"])
         self.statistics_topic = topics.real(settings.kafka, Topic.STATISTICS)
@@ -190,7 +191,12 @@ class Pipeline:
         try:
             if self.deleted and self.ownership.state and time.monotonic() >= self._reissue_after:
                 self._reissue_deleted()
-            self.bus.hold(self.write_behind.full)
+            if self.write_behind.full:
+                self.bus.pause()
+                self._paused = True
+            elif self._paused:
+                self.bus.resume()
+                self._paused = False
             batch = self.bus.poll(self.settings.kafka.batch_max_records, self.settings.kafka.batch_max_wait_ms / 1000)
             metrics.LAG.labels(WORKER).set(self.bus.lag())
             if batch is not None:

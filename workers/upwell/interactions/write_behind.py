@@ -75,7 +75,8 @@ class WriteBehind:
             self._positions.update(positions)
             if self._since is None:
                 self._since = time.monotonic()
-            if len(self._rows) >= self._most_rows:
+                self._lock.notify_all()
+            elif len(self._rows) >= self._most_rows:
                 self._lock.notify_all()
             metrics.PROFILES_DIRTY.set(len(self._rows))
         if self._interval_s == 0:
