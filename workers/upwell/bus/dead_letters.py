@@ -26,9 +26,7 @@ def dead_letter(message: Message, step: str, reason: str) -> Output:
     )
 
 
-def headers(
-    topic: str, partition: int, offset: int, own: Headers, step: str, reason: str
-) -> list[tuple[str, bytes]]:
+def headers(topic: str, partition: int, offset: int, own: Headers, step: str, reason: str) -> list[tuple[str, bytes]]:
     """`upwell-topic`, `-partition`, `-offset`, `-step`, `-reason`, `-attempts`, `-first-ms`, `-last-ms` (Unix ms).
 
     The record's `own` headers stay, but for older ones of these names."""

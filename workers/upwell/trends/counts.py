@@ -79,7 +79,13 @@ class Counts:
     """The counts of one partition of `statistics`, over a key-value store that outlives the process."""
 
     def __init__(
-        self, store: MutableMapping[bytes, bytes], partition: int, topic_id: str, width_ms: int, keep: int, grace_s: float
+        self,
+        store: MutableMapping[bytes, bytes],
+        partition: int,
+        topic_id: str,
+        width_ms: int,
+        keep: int,
+        grace_s: float,
     ) -> None:
         """
         Args:

@@ -7,7 +7,6 @@ offset after the last record: the markers of transactions that follow it would l
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +46,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def _fetch_records(
-        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,  # noqa: ASYNC109: Faust's signature
+        max_records: int | None = None,
     ) -> Any:
-        records = await super()._fetch_records(consumer, active_partitions, min(timeout or 0, IDLE_FETCH_S), max_records)
+        wait = min(timeout or 0, IDLE_FETCH_S)
+        records = await super()._fetch_records(consumer, active_partitions, wait, max_records)
         # No await from here on: the positions belong to exactly these records.
         assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
         for tp in assignment.tps if assignment and assignment.active else ():
@@ -88,7 +92,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             self.done.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         due = {}
         fetched = self._thread.fetched
         for tp in self.assignment():
@@ -139,7 +143,9 @@ def credentials(kafka: Kafka) -> auth.Credentials | None:
         return auth.SSLCredentials(context=context)
     mechanism = options.get("sasl.mechanism", options.get("sasl.mechanisms", "PLAIN")).upper()
     if mechanism not in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
-        raise ConfigError(f"kafka.options.sasl.mechanism = {mechanism}: the trends worker knows PLAIN and SCRAM-SHA-256/512")
+        raise ConfigError(
+            f"kafka.options.sasl.mechanism = {mechanism}: the trends worker knows PLAIN and SCRAM-SHA-256/512"
+        )
     return auth.SASLCredentials(
         username=options.get("sasl.username"),
         password=options.get("sasl.password"),

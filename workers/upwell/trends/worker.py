@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ log = structlog.get_logger("upwell.trends")
 WORKER = "trends"
 COMMIT_S = 0.5
 LOOK_S = 0.1
+SAME_LOGGER_S = 5.0
 
 
 def run(settings: Settings, slot: int, stop: Stop, *, metrics_port: int = 0) -> None:
@@ -133,7 +135,12 @@ class Pipeline:
         if counts is None:
             trends = self._settings.trends
             counts = self._counts[tp.partition] = Counts(
-                self._table.data, tp.partition, self._topic_id, trends.window_s * 1000, trends.keep_windows, trends.grace_s
+                self._table.data,
+                tp.partition,
+                self._topic_id,
+                trends.window_s * 1000,
+                trends.keep_windows,
+                trends.grace_s,
             )
             counts.restore(self._table.keys_of(tp.partition))
         records = []
@@ -175,7 +182,7 @@ class Pipeline:
 def _app(settings: Settings, slot: int, home: str) -> faust.App:
     """Faust with everything off that isn't needed: no web server, no leader topic, no handlers of its own."""
     kafka = settings.kafka
-    forward_logs()
+    _forward_logs()
     app = faust.App(
         clients.group_id(kafka, WORKER),
         broker=broker(kafka),
@@ -200,16 +207,27 @@ def _app(settings: Settings, slot: int, home: str) -> faust.App:
 
 
 class _Forward(logging.Handler):
-    """Faust and aiokafka log by the standard library: their warnings join the others."""
+    """Faust and aiokafka log by the standard library: their warnings join the others, one per logger and while, for
+    while a broker is away they say so twenty times a second."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: dict[str, float] = {}
+        self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        getattr(log, level)("trends.library", logger=record.name, message=record.getMessage())
+        now = time.monotonic()
+        if now - self._said.get(record.name, -SAME_LOGGER_S) < SAME_LOGGER_S:
+            self._left_out += 1
+            return
+        self._said[record.name] = now
+        left_out, self._left_out = self._left_out, 0
+        log.warning("trends.library", logger=record.name, message=record.getMessage(), left_out=left_out)
 
 
-def forward_logs() -> None:
+def _forward_logs() -> None:
     for name in ("faust", "aiokafka", "mode", "asyncio"):
         library = logging.getLogger(name)
         if not any(isinstance(handler, _Forward) for handler in library.handlers):
-            library.addHandler(_Forward(logging.WARNING))
+            library.addHandler(_Forward())
             library.propagate = False
