@@ -25,7 +25,7 @@ from upwell.local.kafka import Kafka
 from upwell.local.paths import models_dir
 from upwell.local.postgres import Postgres
 from upwell.local.processes import Identity, choose_port, port_free, port_holder
-from upwell.local.stack import Endpoints, remove_home
+from upwell.local.stack import Endpoints, Stack, remove_home
 from upwell.local.supervisor import ManagedProcess, State, Supervisor
 from upwell.local.triton import Triton, clean_shared_memory
 
@@ -159,11 +159,7 @@ class Daemon:
 
     def _choose_ports(self) -> dict[str, int]:
         """Wanted ports, else those of last time where still free, else free ones; recorded for the next time."""
-        file = self.home / "ports.json"
-        try:
-            known: dict[str, int] = json.loads(file.read_text())
-        except (FileNotFoundError, ValueError):
-            known = {}
+        file, known = self.home / "ports.json", Stack(self.home).known_ports()
         start = 20_000 + int(self.prefix[7:15], 16) % 12_000
         chosen: dict[str, int] = {}
         for name in PORT_NAMES:

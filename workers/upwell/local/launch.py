@@ -30,6 +30,14 @@ def _call(result: int, what: str) -> None:
         raise OSError(error, f"{what}: {os.strerror(error)}")
 
 
+def inheritable_reach(libc: ctypes.CDLL | None = None) -> int | None:
+    """The right to walk through closed folders that can be passed on; None where there is none."""
+    libc = libc or ctypes.CDLL(None, use_errno=True)
+    # Containers often drop the narrower right and leave the wider one.
+    held = [cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if libc.prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1]
+    return held[0] if held else None
+
+
 def become(libc: ctypes.CDLL, uid: int, gid: int, reach: bool) -> None:
     """Give up root for another user; with `reach`, keep only the right to walk through folders closed to that user."""
     if reach:
@@ -39,14 +47,13 @@ def become(libc: ctypes.CDLL, uid: int, gid: int, reach: bool) -> None:
     os.setuid(uid)
     if not reach:
         return
-    # Containers often drop the narrower right and leave the wider one.
-    held = [cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if libc.prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1]
-    if not held:
+    right = inheritable_reach(libc)
+    if right is None:
         raise PermissionError("the folder is closed to the unprivileged user, and this container forbids passing it on")
-    bit = 1 << held[0]
+    bit = 1 << right
     data = (_Data * 2)(_Data(bit, bit, bit), _Data(0, 0, 0))
     _call(libc.capset(ctypes.byref(_Header(CAPABILITY_VERSION_3, 0)), data), "capset")
-    _call(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, held[0], 0, 0), "prctl CAP_AMBIENT_RAISE")
+    _call(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, right, 0, 0), "prctl CAP_AMBIENT_RAISE")
 
 
 def main() -> None:

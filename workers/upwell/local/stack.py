@@ -113,7 +113,7 @@ class Stack:
         say = progress or (lambda _: None)
         if unknown := set(services) - set(SERVICES):
             raise StackError(f"unknown service {', '.join(sorted(unknown))}: there are {', '.join(SERVICES)}")
-        checks.require(services, self.home, self.cache)
+        checks.require(services, self.home)
         if "kafka" in services:
             assets.fetch_jars(self.cache, say)
         self.home.mkdir(parents=True, exist_ok=True)
@@ -148,6 +148,11 @@ class Stack:
         self._reap()
         self.clean_stale()
         return True
+
+    def abandon(self) -> None:
+        """Stop what this object's own unfinished or attached start began; a stack that others started stays."""
+        if self._daemon is not None:
+            self.stop()
 
     def wipe(self) -> None:
         """Stop, and remove all data, logs and ports of this home; downloads in the cache stay."""
@@ -208,6 +213,14 @@ class Stack:
         """A server's pid now; None while it is down."""
         found = self._state().get("services", {}).get(service, {}).get("pid")
         return int(found) if found is not None else None
+
+    def known_ports(self) -> dict[str, int]:
+        """Ports of the last start, by name."""
+        try:
+            found: dict[str, int] = json.loads((self.home / "ports.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
 
     def log_path(self, service: str) -> Path:
         """Where a server's log is; `supervisor` is one too."""

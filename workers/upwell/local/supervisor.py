@@ -136,7 +136,7 @@ class Supervisor:
             self._spawn(process)
             return process
 
-        return cast(ManagedProcess, self._call(begin))
+        return cast("ManagedProcess", self._call(begin))
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         """End one program: its stop signal, then SIGKILL after its time. Returns once it is gone."""

@@ -124,7 +124,7 @@ class Triton:
             "grpc-port": str(self.ports["triton"]),
             "metrics-port": str(self.ports["triton_metrics"]),
             "http-thread-count": "2",
-            "exit-timeout-secs": "5",
+            "exit-timeout-secs": "2",
             **self.options,
         }
         argv = [str(server / "bin" / "tritonserver"), f"--backend-config=python,shm-region-prefix-name={self.prefix}"]
@@ -192,7 +192,7 @@ class Triton:
 
     def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.endpoints['triton_http']}/{path}", timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://{self.endpoints['triton_http']}/{path}", timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
