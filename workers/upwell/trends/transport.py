@@ -49,7 +49,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self,
         consumer: Any,
         active_partitions: Any,
-        timeout: float | None = None,  # noqa: ASYNC109: Faust's signature
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
         max_records: int | None = None,
     ) -> Any:
         wait = min(timeout or 0, IDLE_FETCH_S)
