@@ -73,6 +73,7 @@ def movielens(data: Path) -> Dataset:
 
     Raises:
         DatasetError: a file is missing or is not what it should be.
+
     """
     folder, facts_file = data / MOVIELENS_DIR, data / FACTS_FILE
     for path in (folder / "ml-100k.item", folder / "ml-100k.inter", facts_file):

@@ -64,6 +64,7 @@ def own_data(interactions: Path, items: Path | None = None) -> Dataset:
 
     Raises:
         DatasetError: a file cannot be read as a CSV file with the columns needed; with file, line and column.
+
     """
     notes: list[str] = []
     refused: list[str] = []
@@ -168,6 +169,7 @@ def number(text: str) -> float:
 
     Raises:
         ValueError: it is none.
+
     """
     try:
         found = float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
@@ -186,6 +188,7 @@ def milliseconds(text: str) -> int:
 
     Raises:
         ValueError: it is none of them.
+
     """
     try:
         found = float(text)

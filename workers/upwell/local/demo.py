@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import psycopg
@@ -122,7 +122,7 @@ class Demo:
         self._joined = False
         self._looked = 0.0
 
-    def __enter__(self) -> Demo:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -150,7 +150,7 @@ class Demo:
         """
         endpoints = self._start_servers()
         self._prepare(endpoints)
-        self._start_workers(endpoints)
+        self._start_workers()
         self._publish_items()
         return self._stream()
 
@@ -194,7 +194,7 @@ class Demo:
     def worker_log(self, name: str) -> Path:
         return self.stack.log_path(f"worker-{name}")
 
-    def _start_workers(self, endpoints: Endpoints) -> None:
+    def _start_workers(self) -> None:
         self.phase = "starting the workers"
         self.supervisor = Supervisor()
         sets = [part for name, value in self.plan.sets.items() for part in ("--set", f"{name}={value}")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
@@ -35,7 +36,7 @@ class Publisher(threading.Thread):
         self.failure: PublishError | None = None
         self._topic, self._records, self._speed = topic, records, speed
         self._end = threading.Event()
-        options = kafka.producer_options | {"delivery.report.only.error": "true"}
+        options: dict[str, Any] = {**kafka.producer_options, "delivery.report.only.error": True}
         self._producer = clients.plain_producer(kafka.model_copy(update={"producer_options": options}))
 
     def stop(self) -> None:
