@@ -350,6 +350,10 @@ class Demo:
         """Causes of content so far."""
         return sum(self.reader.records[topic] for topic in topics.TRIGGERS.values())
 
+    def worker_restarts(self, name: str) -> int:
+        process = self.supervisor.processes.get(f"worker-{name}") if self.supervisor else None
+        return process.restarts if process else 0
+
     def restarts(self) -> dict[str, int]:
         """Workers and servers that had to be started again."""
         found: dict[str, Any] = {

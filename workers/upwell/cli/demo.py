@@ -1,0 +1,233 @@
+"""`upwell demo`: a real event stream on real servers, live at the terminal, verified from outside."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from upwell.cli import exits
+
+if TYPE_CHECKING:
+    from upwell.evaluation.datasets import Dataset
+    from upwell.local.demo import Demo, Plan, Report, Show
+
+EVENTS = 20_000
+WATCHED_S = 50.0
+"""How long the stream is to take where no speed is given."""
+DIFFERENT = 1
+"""Exit code where events were lost or duplicated."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command(rich_help_panel="Local stack")(demo)
+
+
+def demo(
+    events: Annotated[
+        int | None, typer.Option(min=1, help=f"So many interactions. [default: {EVENTS}; of your own data, all]")
+    ] = None,
+    speed: Annotated[
+        str | None, typer.Option(help=f"Interactions a second, or `max`. [default: so that it takes {WATCHED_S:.0f} s]")
+    ] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(help="Your own data: CSV with columns user, item, value, timestamp.")
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Your own items: CSV with columns item, title, categories, and any others.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers and the data of the run for a look.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line; no live panel.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings for the workers.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`; may be repeated.")] = None,
+) -> None:
+    """Turn a real event stream into re-rankings and texts, on real Kafka, PostgreSQL and Triton on this machine.
+
+    Fetches what is missing, starts servers and workers, publishes MovieLens-100K's films and ratings (or your own
+    data), shows what happens, checks from outside that nothing is lost or doubled, and cleans up. Ctrl-C ends it.
+    Exit code 1: events were lost or duplicated.
+
+    Examples:
+        upwell demo
+
+        upwell demo --events 100000 --speed max --json
+
+        upwell demo --interactions ratings.csv --items films.csv --speed 200
+
+        upwell demo --set ranking.slate=5 --set content.tokens_per_second=300
+    """
+    from rich.console import Console
+
+    from upwell.cli.panel import Lines, LivePanel
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    live = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
+    console = Console(highlight=False) if live else Console(stderr=True, highlight=False)
+    try:
+        with LivePanel(console) if live else Lines(console) as show:
+            plan = _plan(show, events, speed, interactions, items, keep=keep, watch=live, config=config, sets=sets)
+            run, report = _run(plan, show)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted: everything has been stopped and removed.", style="yellow")
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(asdict(report)), flush=True)
+    else:
+        print(summary(plan, report))
+    if keep:
+        print(_look_around(run), file=sys.stderr if as_json else sys.stdout)
+    if report.lost or report.duplicated:
+        print("\n".join(["upwell: events were lost or duplicated:", *report.details]), file=sys.stderr)
+        raise typer.Exit(DIFFERENT)
+
+
+def _run(plan: Plan, show: Show) -> tuple[Demo, Report]:
+    from upwell.local.demo import Demo, DemoError
+    from upwell.local.errors import StackError
+
+    with exits.mapped("demo"):
+        try:
+            with Demo(plan, show) as run:
+                try:
+                    report = run.run()
+                finally:
+                    # A second Ctrl-C must not leave anything running: ending takes seconds and has its own limits.
+                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                        signal.signal(number, signal.SIG_IGN)
+                    show.say("ending")
+            return run, report
+        except (DemoError, StackError) as error:
+            exits.fail(exits.INFRASTRUCTURE, str(error))
+
+
+def _plan(
+    show: Show,
+    events: int | None,
+    speed: str | None,
+    interactions: Path | None,
+    items: Path | None,
+    *,
+    keep: bool,
+    watch: bool,
+    config: Path | None,
+    sets: list[str] | None,
+) -> Plan:
+    """Everything that can be wrong with the command is found here, before anything is started."""
+    from upwell.cli.settings import load
+    from upwell.evaluation.datasets import DatasetError, movielens
+    from upwell.evaluation.own_data import own_data
+    from upwell.local.demo import Plan
+
+    rate = _speed(speed)
+    load(config, sets)
+    if items is not None and interactions is None:
+        exits.fail(exits.CONFIG, "--items needs --interactions: what happened to those items?")
+    try:
+        data: Dataset
+        if interactions is not None:
+            data = own_data(interactions, items).first(events)
+            _fetch(show)
+        else:
+            data = movielens(_fetch(show)).first(events or EVENTS)
+    except DatasetError as error:
+        exits.fail(exits.CONFIG, str(error))
+    for note in data.notes:
+        show.say(note)
+    for line in data.refused[:5]:
+        show.say(f"refused: {line}")
+    if len(data.refused) > 5:
+        show.say(f"refused: {len(data.refused) - 5:,} more rows")
+    if speed is None:
+        rate = max(1.0, len(data.interactions) / WATCHED_S)
+    given = dict(text.split("=", 1) for text in sets or [])
+    return Plan(data, rate, keep=keep, watch=watch, config=config, sets=given)
+
+
+def _fetch(show: Show) -> Path:
+    """What the demo stands on, fetched where it is missing; returns the folder of weights and data."""
+    from upwell.local import assets
+    from upwell.local.errors import StackError
+    from upwell.local.paths import default_cache, models_dir
+
+    cache = default_cache()
+    try:
+        data = assets.fetch_weights(cache, show.say)
+        assets.prepare_models(cache, models_dir(cache), show.say)
+    except StackError as error:
+        exits.fail(exits.INFRASTRUCTURE, str(error))
+    return data
+
+
+def _speed(text: str | None) -> float | None:
+    if text is None or text == "max":
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        exits.fail(exits.CONFIG, f"--speed {text}: a number of interactions a second above 0, or `max`")
+    return found
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
+def summary(plan: Plan, report: Report) -> str:
+    """What the run came to, for people, and what to try next."""
+    p50, p99 = report.latency_ms["p50"], report.latency_ms["p99"]
+    sources = report.contents_by_source
+    share = f", {100 * sources.get('model', 0) // report.contents}% by the model" if report.contents else ""
+    skipped = max(0, report.triggers - report.contents)
+    lines = [
+        "",
+        f"{plan.dataset.name}: {report.events:,} events in {report.seconds:.1f} s ({report.events_per_second:,.0f}/s)",
+        f"  lost {report.lost}, duplicated {report.duplicated}   (all rankings, and Postgres, against a count of the input)",
+        f"  event to ranking: p50 {p50:,.0f} ms, p99 {p99:,.0f} ms" if p50 is not None and p99 is not None else "",
+        f"  {report.rankings:,} rankings for {report.users:,} users, {report.items:,} items",
+        f"  {report.contents:,} texts{share}; {skipped:,} occasions skipped to keep up; "
+         f"{report.rejected:,} of {report.candidates:,} candidates refused by the check",
+    ]
+    if report.dead_letters:
+        lines.append(f"  {report.dead_letters:,} records in the dead letters")
+    if report.repeats:
+        lines.append(f"  {report.repeats:,} records repeated an event and were dropped")
+    if report.unread_rows:
+        lines.append(f"  {report.unread_rows:,} rows of the files were refused")
+    if report.restarts:
+        lines.append("  restarted: " + ", ".join(f"{name} {count} times" for name, count in report.restarts.items()))
+    lines += [
+        "",
+        "Try next:",
+        "  upwell demo --events 100000 --speed max             all of it, as fast as it goes",
+        "  upwell demo --keep                                  leaves servers, topics and tables for a look",
+        "  upwell demo --interactions my.csv --items items.csv your own data",
+        "  upwell config                                       every setting; any goes into `--set`",
+    ]
+    return "\n".join(line for line in lines if line or line == "")
+
+
+def _look_around(run: Demo) -> str:
+    """How to reach what `--keep` left."""
+    file = run.stack.home / "demo.env"
+    file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in run.environment().items()))
+    file.chmod(0o600)
+    home = shlex.quote(str(run.stack.home))
+    return "\n".join(
+        [
+            "",
+            "The servers go on, with this run's topics and tables:",
+            f"  . {shlex.quote(str(file))}          # then `upwell worker interactions` and the like work on them",
+            f"  upwell status --home {home}",
+            f"  upwell down --home {home} --wipe    # when you are done",
+        ]
+    )
