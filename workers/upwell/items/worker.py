@@ -1,0 +1,221 @@
+"""`items` in; rows in Postgres, `item-features`, triggers for new items' audiences and dead letters out.
+
+Read from top to bottom: `run` opens the parts, `Pipeline.step` is what happens to a batch. The row is written before the
+Kafka transaction and guarded by its place in the log, so that a crash between the two only writes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+import psycopg
+import structlog
+from confluent_kafka import Message
+from psycopg_pool import PoolTimeout
+
+from upwell.bus import clients, identity, topics
+from upwell.bus.consumer import Batch, Output, TransactionalConsumer
+from upwell.bus.dead_letters import dead_letter
+from upwell.bus.errors import Aborted
+from upwell.bus.topics import Topic
+from upwell.events import validate
+from upwell.events.codec import encode
+from upwell.events.contracts import ContentTrigger, Item, ItemFeatures
+from upwell.inference.client import InferenceUnavailable
+from upwell.inference.encode import TextEncoder
+from upwell.items.audience import Audience
+from upwell.items.cleaning import clean_item, quality
+from upwell.items.embedding import embed
+from upwell.lifecycle import Stop, Stopped, insist
+from upwell.settings import Settings
+from upwell.store import database
+from upwell.store.items import ItemRow, ItemStore, Place
+from upwell.telemetry import metrics
+
+log = structlog.get_logger("upwell.items")
+
+WORKER: Final = "items"
+BATCH: Final = 256
+"""Items of one transaction: encoding them is what takes time, a fraction of a second."""
+WAIT_S: Final = 0.25
+UNAVAILABLE: Final = (InferenceUnavailable, psycopg.OperationalError, PoolTimeout)
+
+Result = TypeVar("Result")
+
+
+def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
+    """Run the worker until `stop`.
+
+    Raises:
+        Fenced, Unavailable, Inconsistent: see `upwell.bus.errors`.
+    """
+    kafka = settings.kafka
+    name = topics.real(kafka, Topic.ITEMS)
+    topic_id = identity.topic_id(clients.admin(kafka), name)
+    triton = settings.triton
+    encoder = TextEncoder(
+        triton.url, model=triton.text_encoder, timeout_s=triton.encode_timeout_s, options=triton.options
+    )
+    with database.pool(settings.postgres) as connections:
+        bus = TransactionalConsumer(kafka, WORKER, slot, [name])
+        pipeline = Pipeline(
+            settings, stop, bus, encoder, ItemStore(connections, topic_id), Audience(connections, settings.content)
+        )
+        log.info("ready", metrics_port=metrics_port)
+        try:
+            while not stop:
+                pipeline.step()
+        except Stopped:
+            log.info("left_batch", reason="asked to stop while a server did not answer; it will be read again")
+        finally:
+            bus.close()
+            encoder.close()
+    log.info("stopped")
+
+
+@dataclass(slots=True)
+class Change:
+    """The latest valid record of one item in the batch."""
+
+    message: Message
+    item: Item
+
+    @property
+    def place(self) -> Place:
+        return Place(self.message.partition(), self.message.offset())
+
+
+class Pipeline:
+    """One batch after the other."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stop: Stop,
+        bus: TransactionalConsumer,
+        encoder: TextEncoder,
+        store: ItemStore,
+        audience: Audience,
+    ) -> None:
+        self.stop = stop
+        self.bus = bus
+        self.encoder = encoder
+        self.store = store
+        self.audience = audience
+        self.rules = validate.Rules.of(settings)
+        self.batch_size = min(BATCH, settings.kafka.batch_max_records)
+        self.features_topic = topics.real(settings.kafka, Topic.ITEM_FEATURES)
+        self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["low"])
+
+    def step(self) -> None:
+        """Poll, process, commit; after an abort the batch is read again."""
+        metrics.LAG.labels(WORKER).set(self.bus.lag())
+        batch = self.bus.poll(self.batch_size, WAIT_S)
+        if batch is None:
+            return
+        metrics.RECORDS.labels(WORKER).inc(len(batch.records))
+        metrics.BATCH_RECORDS.labels(WORKER).observe(len(batch.records))
+        try:
+            outputs = self._process(batch)
+            with metrics.STAGE_SECONDS.labels(WORKER, "commit").time():
+                self.bus.commit(batch, outputs)
+        except Aborted as error:
+            log.warning("batch.aborted", reason=str(error))
+            metrics.ABORTS.labels(WORKER).inc()
+            self.bus.restart()
+        else:
+            for output in outputs:
+                metrics.OUTPUTS.labels(WORKER, output.topic).inc()
+
+    def _process(self, batch: Batch) -> list[Output]:
+        changes, outputs = self._read(batch)
+        upserts = [change for change in changes.values() if change.item.op != "delete"]
+        deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
+        rows, model_version, refused = self._embed(batch, upserts)
+        outputs += refused
+        with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
+            accepted, gone = self._insist(batch, lambda: self.store.write(rows, deleted, model_version))
+        stale = len(rows) + len(deleted) - len(accepted) - len(gone)
+        if stale:
+            log.info("items.stale", count=stale, reason="a newer record of their partition is stored already")
+        for row in rows:
+            if row.item.item_id in accepted:
+                outputs.append(self._features(row, model_version, changes[row.item.item_id].message))
+        outputs += [Output(self.features_topic, id_.encode(), None, _trace(changes[id_].message)) for id_ in sorted(gone)]
+        new = [row for row in rows if accepted.get(row.item.item_id)]
+        with metrics.STAGE_SECONDS.labels(WORKER, "audience").time():
+            triggers = self._insist(batch, lambda: self.audience.triggers(new, model_version))
+        return outputs + [self._trigger(trigger) for trigger in triggers]
+
+    def _read(self, batch: Batch) -> tuple[dict[str, Change], list[Output]]:
+        """Decode, validate, clean. Of several records of one item in a batch the last one counts."""
+        changes: dict[str, Change] = {}
+        letters: list[Output] = []
+        latest = self.rules.latest()
+        for message in batch.records:
+            try:
+                item = validate.item(message.key(), message.value(), self.rules, latest)
+                if item.op != "delete":
+                    item = clean_item(item)
+                    if not (item.title or item.description):
+                        raise validate.InvalidRecord("nothing is left of title and description after cleaning", "clean")
+                    if not item.ts:
+                        item = msgspec.structs.replace(item, ts=max(0, message.timestamp()[1]))
+            except validate.InvalidRecord as error:
+                letters.append(_refuse(message, error.step, str(error)))
+            else:
+                changes[item.item_id] = Change(message, item)
+        return changes, letters
+
+    def _embed(self, batch: Batch, upserts: list[Change]) -> tuple[list[ItemRow], str, list[Output]]:
+        """Vectors of a batch's items, all of one model version."""
+        if not upserts:
+            return [], "", []
+        model_version = self._insist(batch, lambda: self.encoder.model_version)
+        with metrics.STAGE_SECONDS.labels(WORKER, "known").time():
+            ids = [change.item.item_id for change in upserts]
+            known = self._insist(batch, lambda: self.store.known(ids, model_version))
+        with metrics.STAGE_SECONDS.labels(WORKER, "encode").time():
+            items = [change.item for change in upserts]
+            embedded = self._insist(batch, lambda: embed(items, known, self.encoder))
+        rows, letters = [], []
+        for change in upserts:
+            reason = embedded.refused.get(change.item.item_id)
+            if reason is not None:
+                letters.append(_refuse(change.message, "encode", reason))
+                continue
+            vector = embedded.vectors[change.item.item_id]
+            rows.append(ItemRow(change.item, change.place, vector, {"text": 1.0}, quality(change.item)))
+        return rows, model_version, letters
+
+    def _features(self, row: ItemRow, model_version: str, message: Message) -> Output:
+        features = ItemFeatures(
+            item_id=row.item.item_id,
+            vector=row.vector.astype("<f4").tobytes(),
+            model_version=model_version,
+            title=row.item.title,
+            categories=row.item.categories,
+            modalities=row.modalities,
+            quality=row.quality,
+            ts=row.item.ts,
+        )
+        return Output(self.features_topic, row.item.item_id.encode(), encode(features), _trace(message))
+
+    def _trigger(self, trigger: ContentTrigger) -> Output:
+        return Output(self.triggers_topic, trigger.user_id.encode(), encode(trigger))
+
+    def _insist(self, batch: Batch, action: Callable[[], Result]) -> Result:
+        return insist(action, UNAVAILABLE, self.stop, lambda seconds: self.bus.keep_alive(seconds, batch))
+
+
+def _refuse(message: Message, step: str, reason: str) -> Output:
+    metrics.DEAD_LETTERS.labels(WORKER, step).inc()
+    log.info("dead_letter", step=step, reason=reason, partition=message.partition(), offset=message.offset())
+    return dead_letter(message, step, reason)
+
+
+def _trace(message: Message) -> list[tuple[str, bytes]] | None:
+    return [(name, value) for name, value in message.headers() or [] if name == "traceparent"] or None
