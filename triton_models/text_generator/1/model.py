@@ -138,7 +138,7 @@ class TritonPythonModel:
         return texts, [len(w) for w in written]
 
     def _choose(self, logits, temperatures, draws):
-        """logits float32 [rows, vocabulary] to one token id per row."""
+        """Logits float32 [rows, vocabulary] to one token id per row."""
         values, tokens = logits.topk(min(self.top_k, logits.shape[1]), dim=1)
         chosen = []
         for i, (temperature, draw) in enumerate(zip(temperatures, draws, strict=True)):

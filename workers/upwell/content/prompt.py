@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from upwell.content.language import primary
+
 FORMAT_VERSION: Final = 1
 """Raised with every change that asks for a newly taught adapter."""
 
@@ -29,7 +31,9 @@ _DELIMITERS = re.compile(r"-{3,}|<\|[^>]*\|?>?|\|>")
 _URL = re.compile(r"^(https?:|s3:|file:|www\.)|^/\S*$", re.IGNORECASE)
 _YEAR_IN_TITLE = re.compile(r"\s*\((\d{4})\)\s*$")
 _ARTICLE_LAST = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|L'|Il|El|Das|Der|Die)$")
-_NOT_A_FACT = re.compile(r"(^|_)(id|ids|url|uri|link|image|poster|hash|slug|isbn|asin|sku|ts|timestamp)$", re.IGNORECASE)
+_NOT_A_FACT = re.compile(
+    r"(^|_)(id|ids|url|uri|link|image|poster|hash|slug|isbn|asin|sku|ts|timestamp)$", re.IGNORECASE
+)
 _YEAR_KEYS = ("year", "release_year", "released", "release_date", "published", "publication_year")
 _RUNTIME_KEYS = ("runtime", "duration", "length")
 _EMPTY = {"", "-", "n/a", "na", "nan", "none", "null", "unknown"}
@@ -136,7 +140,7 @@ def prompt(
         lines.append("description: " + clean(facts.description, MAX_DESCRIPTION))
     lines.append("---")
     lines.append("reason: " + reason_line(because, reason=reason, taste=taste))
-    if language and language.split("-")[0].lower() != "en":
+    if language and primary(language) != "en":
         lines.append(f"language: {clean(language, 20)}")
     return "\n".join(lines)
 

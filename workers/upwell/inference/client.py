@@ -126,7 +126,9 @@ class ModelClient:
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self.breaker = breaker or Breaker()
         self._attempts = attempts
-        arguments = [(key, int(value) if value.lstrip("-").isdigit() else value) for key, value in (options or {}).items()]
+        arguments = [
+            (key, int(value) if value.lstrip("-").isdigit() else value) for key, value in (options or {}).items()
+        ]
         self._triton = triton.InferenceServerClient(url, channel_args=arguments or None)
         self._closing = threading.Event()
         self._reloading = threading.Lock()
@@ -220,7 +222,9 @@ class ModelClient:
                 self._triton.unload_model(self.model, client_timeout=RELOAD_TIMEOUT_S)
                 self._triton.load_model(self.model, client_timeout=RELOAD_TIMEOUT_S)
             except InferenceServerException as error:
-                raise _Transient(f"its process has died and it could not be loaded again ({error.message()})") from error
+                raise _Transient(
+                    f"its process has died and it could not be loaded again ({error.message()})"
+                ) from error
 
 
 def _classify(error: InferenceServerException) -> _Transient | InferenceRejected:

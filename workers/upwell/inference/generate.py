@@ -58,6 +58,7 @@ class TextGenerator:
         """One text per prompt, in their order. A prompt that the model refuses has its `error` set.
 
         Args:
+            prompts: user messages; the chat template is applied where the model is served.
             max_tokens: 1 to 1024, for each text.
             temperature: 0 (greedy) to 2.
             seeds: one per prompt; left out, all zero.

@@ -74,7 +74,8 @@ def shown_titles(items: Path) -> set[str]:
 
 def split(films: Sequence[Film], shown: set[str]) -> tuple[list[Film], list[Film]]:
     """(to learn from, never seen). The second holds everything the demo shows and one film in ten of the rest."""
-    learn, unseen = [], []
+    learn: list[Film] = []
+    unseen: list[Film] = []
     for film in films:
         key = title_key(film.title)
         held_out = key in shown or zlib.crc32(key.encode()) % UNSEEN_ONE_IN == 0
@@ -159,7 +160,19 @@ _THINGS = (
     "Frying Pan", "Rain Jacket", "Notebook", "Wall Clock", "Tent", "Coffee Grinder", "Bicycle Helmet", "Camera Strap",
     "Speaker", "Yoga Mat", "Bookshelf", "Knife Set", "Suitcase", "Garden Chair", "Scarf", "Teapot", "Mouse", "Charger",
 )  # fmt: skip
-_BRANDS = ("Nordo", "Halden & Sons", "Kestrel", "Ovali", "Brightwell", "Tamsin", "Luma", "Arbor", "Quill", "Fjell", "3Peak")
+_BRANDS = (
+    "Nordo",
+    "Halden & Sons",
+    "Kestrel",
+    "Ovali",
+    "Brightwell",
+    "Tamsin",
+    "Luma",
+    "Arbor",
+    "Quill",
+    "Fjell",
+    "3Peak",
+)
 _COLOURS = ("black", "olive green", "sand", "navy", "off-white", "dark red", "grey")
 _DOMAINS: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     ("product", ("Home", "Kitchen", "Lighting", "Sports", "Electronics", "Garden", "Office", "Outdoor", "Fashion"),
@@ -203,7 +216,9 @@ def _other_title(domain: str, films: Sequence[Film], rng: random.Random) -> str:
         case "recipe":
             return f"{rng.choice(_INGREDIENTS)} {rng.choice(_DISHES)}"
         case "course":
-            frame = rng.choice(("{} for Beginners", "Practical {}", "{} in Ten Lessons", "Introduction to {}", "{} Basics"))
+            frame = rng.choice(
+                ("{} for Beginners", "Practical {}", "{} in Ten Lessons", "Introduction to {}", "{} Basics")
+            )
             return frame.format(rng.choice(_SUBJECTS))
         case _:
             return rng.choice(films).title

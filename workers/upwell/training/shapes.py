@@ -302,8 +302,11 @@ def sentence(
             text = f"{choose(QUESTIONS[kind])} {capitalised(closed(act()))}"
         case _:
             text = f"{choose(MAINS) or act()}. {choose(EXTRAS)} {choose(REASONS[kind])}"
-    text = re.sub(r"{(\w+)}", lambda m: slots[m.group(1)], text)
-    # A part that begins with a name or a year keeps it; a part that begins in lower case opens a sentence.
-    text = re.sub(r"(?<=\. )([a-z])", lambda m: m.group(1).upper(), text) if facts.title[:1].isupper() else text
-    text = re.sub(r"([!?.])\.(?=\s|$)", r"\1", re.sub(r"\s+", " ", text))
-    return capitalised(text.strip())
+    # A part that begins in lower case opens a sentence now; what a slot holds keeps its own spelling.
+    text = re.sub(r"((?:^|[.?] ))([a-z])", lambda m: m.group(1) + m.group(2).upper(), text.strip())
+    return capitalised(re.sub(r"{(\w+)}(\.?)", lambda m: _ended(slots[m.group(1)], m.group(2)), text))
+
+
+def _ended(value: str, stop: str) -> str:
+    """No full stop after a title that ends with its own mark."""
+    return value if value.endswith((".", "!", "?")) else value + stop

@@ -82,7 +82,7 @@ def teach(
     started, tokens, losses = time.monotonic(), 0, []
     for step, (ids, mask, answer) in enumerate(batches, 1):
         loss = _loss(taught, ids, mask, answer)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
