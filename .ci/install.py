@@ -36,7 +36,7 @@ def pip_configuration() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with pip's configuration in uv's words; what is set for uv already stays."""
+    """The environment with pip's configuration in uv's words; what is set for uv already stays."""
     env = {**os.environ, "VIRTUAL_ENV": sys.prefix}
     for option, value in pip_configuration().items():
         variable = PIP_TO_UV.get(option)
@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 
 def main() -> int:
     """0, or the installer's exit code."""
-    wanted = [["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", "-e", str(ROOT)]]
+    wanted = [["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]]
     env = environment()
     for arguments in wanted:
         uv = [sys.executable, "-m", "uv", "pip", "install", *arguments]

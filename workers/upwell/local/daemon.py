@@ -58,6 +58,7 @@ class Daemon:
         self.error = ""
         self.services: dict[str, Service] = {}
         self.states: dict[str, str] = {}
+        self.ready_starts: dict[str, int] = {}
         self.ending = threading.Event()
         self.reread = threading.Event()
         self.supervisor = Supervisor()
@@ -105,12 +106,12 @@ class Daemon:
             service.prepare()
             log(f"starting {service.name}")
             process = self.supervisor.start(service.name, **service.process())
-            ready_start, ended_start = 0, 0
+            ready_start, ended_start = 0, 0  # number of the start that was last found ready, ended
             while not self.ending.wait(TICK_S):
                 starts = process.starts
                 if process.pid is not None and self._ready(service, process.pid, ready_start > 0):
                     if ready_start != starts:
-                        ready_start = starts
+                        ready_start = self.ready_starts[service.name] = starts
                         log(f"{service.name} is ready, start {starts}, pid {process.pid}")
                     self.states[service.name] = "ready"
                     self.ending.wait(TICK_S * 5)
@@ -211,7 +212,9 @@ class Daemon:
     def _describe(self, name: str, process: ManagedProcess | None) -> dict[str, Any]:
         service = self.services[name]
         running = process is not None and process.state is State.RUNNING
-        state = self.states[name] if running or self.states[name] in ("starting", "failed") else "restarting"
+        state = self.states[name]
+        if state == "ready" and not (process and running and self.ready_starts.get(name) == process.starts):
+            state = "restarting"
         return {
             "state": state,
             "pid": process.pid if process else None,

@@ -52,6 +52,9 @@ SETTINGS = {
     "group.consumer.heartbeat.interval.ms": "2000",
     # How often expired transactions are looked for; the default of 10 s would be added to every takeover after a crash.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # After a crash the broker may register again only when its former self has timed out; the default is 9 s.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.recovery.threads.per.data.dir": "2",

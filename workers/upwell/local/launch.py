@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import sys
 
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAPBSET_READ = 1, 8, 47, 2, 23
@@ -68,6 +69,7 @@ def main() -> None:
     _call(libc.prctl(PR_SET_PDEATHSIG, int(options["death_signal"]), 0, 0, 0), "prctl PDEATHSIG")
     if os.getppid() != options["parent"]:
         sys.exit(0)  # the parent died before the line above
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would pass that on
     os.execvp(program[0], program)  # noqa: S606
 
 

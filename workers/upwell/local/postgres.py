@@ -21,6 +21,7 @@ from upwell.local.supervisor import launched
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a socket's path must be short, a home may be anywhere
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: nothing stays in /dev/shm after SIGKILL
     "max_connections": "100",
     "shared_buffers": "256MB",
     "effective_cache_size": "2GB",

@@ -34,6 +34,8 @@ from upwell.local.triton import clean_shared_memory
 SERVICES = ("kafka", "postgres", "triton")
 STOP_SIGNALS = {"kafka": signal.SIGTERM, "postgres": signal.SIGINT, "triton": signal.SIGTERM}
 POLL_S = 0.05
+_DETACHED: list[subprocess.Popen[bytes]] = []
+"""Supervisors that outlive this process: referred to here, or Python would complain of forgotten children."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class Stack:
         self._await(wanted, daemon, say, timeout_s)
         if daemon is not None:
             self._own = not detached
+            if detached:
+                _DETACHED.append(daemon)
         return self.endpoints()
 
     def stop(self, timeout_s: float = 60.0) -> bool:
@@ -268,6 +272,7 @@ class Stack:
 
     def _running(self) -> Identity | None:
         """The supervisor, where it holds this home's lock."""
+        self._reap()
         try:
             with (self.home / "stack.lock").open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

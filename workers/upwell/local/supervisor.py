@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -214,7 +215,10 @@ class Supervisor:
                 except BaseException as error:  # handed to the caller
                     future.set_exception(error)
             for process in list(self._processes.values()):
-                self._watch(process)
+                try:
+                    self._watch(process)
+                except Exception:  # of a callback: it must not end what it watches
+                    traceback.print_exc()
 
     def _watch(self, process: ManagedProcess) -> None:
         now = time.monotonic()
