@@ -145,6 +145,10 @@ class ProfileStore:
 
 
 def _columns(rows: Sequence[ProfileRow], model_version: str) -> dict[str, object]:
+    # Rows from before the first item was known have one zero for a vector: as wide as the others it is zero still.
+    vectors = np.zeros((len(rows), max(len(row.vector) for row in rows)), np.float32)
+    for number, row in enumerate(rows):
+        vectors[number, : len(row.vector)] = row.vector
     return {
         "state_version": STATE_VERSION,
         "model_version": model_version,
@@ -155,7 +159,7 @@ def _columns(rows: Sequence[ProfileRow], model_version: str) -> dict[str, object
         "revisions": [r.revision for r in rows],
         "event_times": [r.event_time for r in rows],
         "bases": [r.base for r in rows],
-        "vectors": arrays.VectorArray(np.stack([r.vector for r in rows])),
+        "vectors": arrays.VectorArray(vectors),
         "events": [r.events for r in rows],
         "slates": [r.slates for r in rows],
         "slate_items": ["\x1f".join(r.slate_items) for r in rows],

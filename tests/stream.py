@@ -1,0 +1,80 @@
+"""A deployment for tests of the stream: items with random vectors, events, and outputs read as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import Message
+
+from deployment import Deployment
+from support import eventually
+from upwell.bus.reader import LogReader
+from upwell.bus.topics import Topic
+from upwell.events.codec import encode
+from upwell.events.contracts import Interaction, ItemFeatures
+
+DIMENSION = 16
+START_MS = 1_700_000_000_000
+
+
+class Log:
+    """What has been read of a topic so far."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self.records: list[Message] = []
+
+    def until(self, done: Callable[[list[Message]], bool], timeout: float = 60.0) -> list[Message]:
+        """Read on until `done` says so; returns all records read since the beginning."""
+
+        def look() -> bool:
+            self.records += self._reader.read(1000, 0.1)
+            return done(self.records)
+
+        eventually(look, timeout, f"records on {self._reader.topic}", every=0.0)
+        return self.records
+
+    def to_end(self) -> list[Message]:
+        """Everything there is now."""
+        for batch in self._reader.to_end():
+            self.records += batch
+        return self.records
+
+
+class Stream(Deployment):
+    def send(self, topic: str, key: str | bytes | None, value: msgspec.Struct | bytes | None, **more: Any) -> None:
+        """Queue one record; `flush` waits for it."""
+        raw = encode(value) if isinstance(value, msgspec.Struct) else value
+        self.producer.produce(self.topic(topic), raw, key.encode() if isinstance(key, str) else key, **more)
+        self.producer.poll(0)
+
+    def features(self, count: int, seed: int = 7) -> list[str]:
+        """`count` items with random unit vectors, straight onto `item-features`; returns their ids."""
+        rng = np.random.default_rng(seed)
+        ids = [f"i{number}" for number in range(count)]
+        for number, item in enumerate(ids):
+            self.feature(item, rng.normal(size=DIMENSION), [f"c{number % 3}"])
+        self.flush()
+        return ids
+
+    def feature(self, item: str, vector: np.ndarray[Any, Any], categories: list[str]) -> None:
+        unit = (vector / np.linalg.norm(vector)).astype("<f4")
+        record = ItemFeatures(item, unit.tobytes(), "test-1", f"Title {item}", categories)
+        self.send(Topic.ITEM_FEATURES, item, record)
+
+    def event(self, number: int, user: str, item: str, kind: str = "click", **more: Any) -> None:
+        event = Interaction(f"e{number}", user, kind, START_MS + number * 1000, item, **more)
+        self.send(Topic.INTERACTIONS, user, event)
+
+    @contextmanager
+    def reading(self, topic: str) -> Iterator[Log]:
+        """Everything committed on a topic, from its beginning, read as it comes."""
+        reader = LogReader(self.settings.kafka, self.topic(topic), "test")
+        try:
+            yield Log(reader)
+        finally:
+            reader.close()
