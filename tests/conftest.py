@@ -23,8 +23,8 @@ from upwell.local.stack import Stack
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Kafka and PostgreSQL, ready. Ends with the session, also where that is killed."""
-    home = Path(tempfile.mkdtemp(prefix="upwell-test-"))
-    home.chmod(0o755)
+    # Not made here: where the session is killed before the stack starts, nothing is left.
+    home = Path(tempfile.gettempdir()) / f"upwell-test-{os.getpid()}-{secrets.token_hex(4)}"
     shared = Stack(home, ephemeral=True)
     try:
         shared.start(("kafka", "postgres"), progress=lambda line: print(line, file=sys.stderr))
