@@ -24,14 +24,14 @@ def mapped(step: str) -> Iterator[None]:
     from confluent_kafka import KafkaException
 
     from upwell.bus.errors import BusError, Inconsistent
-    from upwell.inference.errors import InferenceUnavailable
+    from upwell.inference.errors import InferenceUnavailable, ModelChanged
     from upwell.settings import ConfigError
 
     try:
         yield
     except ConfigError as error:
         fail(CONFIG, str(error))
-    except Inconsistent as error:
+    except (Inconsistent, ModelChanged) as error:
         fail(CONFIG, f"{step}: {error}")
     except (BusError, KafkaException, psycopg.OperationalError, InferenceUnavailable) as error:
         fail(INFRASTRUCTURE, f"{step}: {error}")

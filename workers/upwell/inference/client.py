@@ -20,6 +20,20 @@ import tenacity
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from upwell.inference.errors import InferenceError, InferenceRejected, InferenceUnavailable, ModelChanged
+from upwell.telemetry import metrics
+
+__all__ = [
+    "Breaker",
+    "BreakerState",
+    "InferenceError",
+    "InferenceRejected",
+    "InferenceUnavailable",
+    "ModelChanged",
+    "ModelClient",
+    "text_column",
+]
+
 Array = npt.NDArray[Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,22 +41,6 @@ Result = TypeVar("Result")
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 3.0
 RELOAD_TIMEOUT_S: Final = 120.0
-
-
-class InferenceError(Exception):
-    """A model could not answer."""
-
-
-class InferenceUnavailable(InferenceError):
-    """The model server or the model is down, starting or too slow. Keep the input and try again."""
-
-
-class InferenceRejected(InferenceError):
-    """The model refused this input. Trying again does not help."""
-
-
-class ModelChanged(InferenceError):
-    """Another model answers under the same name than before. Vectors of two models must not be mixed: restart."""
 
 
 class BreakerState(StrEnum):
@@ -191,7 +189,7 @@ class ModelClient:
             raise InferenceUnavailable(f"the client of model {self.model} is closed")
         if not self.breaker.allow():
             raise InferenceUnavailable(f"model {self.model} at {self.url} failed repeatedly; it is asked again shortly")
-        answers = self._answers
+        answers, started = self._answers, time.perf_counter()
         try:
             result = self._triton.infer(
                 self.model,
@@ -200,6 +198,7 @@ class ModelClient:
                 client_timeout=self.timeout_s,
             )
         except InferenceServerException as error:
+            metrics.INFERENCE_FAILURES.labels(self.model).inc()
             problem = _classify(error)
             if isinstance(problem, InferenceRejected):
                 self.breaker.succeeded()
@@ -209,6 +208,7 @@ class ModelClient:
             if isinstance(problem, _Crashed) and attempt > 1:
                 self._reload(answers)
             raise problem from error
+        metrics.INFERENCE_SECONDS.labels(self.model).observe(time.perf_counter() - started)
         self.breaker.succeeded()
         self._answers += 1
         return {name: result.as_numpy(name) for name in outputs}

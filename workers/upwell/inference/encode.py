@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from upwell.inference.client import InferenceRejected, ModelChanged, ModelClient, text_column
+from upwell.inference.client import ModelClient, text_column
+from upwell.inference.errors import InferenceRejected, ModelChanged
 
 BATCH: Final = 64
 """The model's own `max_batch_size`."""

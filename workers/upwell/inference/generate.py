@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upwell.inference.client import InferenceRejected, ModelClient, text_column
+from upwell.inference.client import ModelClient, text_column
+from upwell.inference.errors import InferenceRejected
 
 
 @dataclass(frozen=True, slots=True)
