@@ -97,6 +97,40 @@ def teach(
     return taught
 
 
+def write(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    temperature: float = 0.7,
+    max_tokens: int = 64,
+    seed: int = 0,
+    batch: int = 16,
+) -> list[tuple[str, int]]:
+    """(text, tokens) per prompt, sampled as the served model samples (top-k 40, top-p .95)."""
+    torch.manual_seed(seed)
+    written: list[tuple[str, int]] = []
+    for start in range(0, len(prompts), batch):
+        chats = [chat(tokenizer, p) for p in prompts[start : start + batch]]
+        given = tokenizer(chats, return_tensors="pt", padding=True, add_special_tokens=False)
+        with torch.inference_mode():
+            output = model.generate(
+                **given,
+                max_new_tokens=max_tokens,
+                do_sample=temperature > 0,
+                **({"temperature": temperature, "top_k": 40, "top_p": 0.95} if temperature > 0 else {}),
+            )
+        for row in output[:, given["input_ids"].shape[1] :].tolist():
+            end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
+            written.append((tokenizer.decode(row[:end], skip_special_tokens=True).strip(), end))
+    return written
+
+
+def merged(taught: Any) -> Any:
+    """The taught model as it is served: adapter merged, bfloat16."""
+    return taught.merge_and_unload().to(torch.bfloat16).eval()
+
+
 def _batches(tokenizer: Any, lessons: Sequence[Lesson], recipe: Recipe) -> list[tuple[Any, Any, Any]]:
     """(ids, mask, answer) per step, int64/bool [batch, length]; texts of like length together, in shuffled order."""
     rows = []
