@@ -15,10 +15,11 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP, EventT
 
 from upwell.bus import clients, dead_letters, identity, topics
-from upwell.bus.errors import BusError, Unavailable
+from upwell.bus.errors import Unavailable
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode, encode
 from upwell.events.contracts import Statistics
@@ -85,18 +86,16 @@ class Pipeline:
             while not stop and not app.should_stop and self._failure is None:
                 metrics.LAG.labels(WORKER).set(app.consumer.lag())
                 await asyncio.sleep(LOOK_S)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            self._failure = self._failure or error
-        crashed = app.crash_reason
-        await app.stop()
-        self._home.cleanup()
-        if isinstance(self._failure, BusError):
+        except KafkaError as error:
+            raise Unavailable(f"cannot start: {error!r}") from error
+        finally:
+            crashed = app.crash_reason
+            await app.stop()
+            self._home.cleanup()
+        if self._failure is not None:
             raise self._failure
-        if crashed or self._failure is not None:
-            reason = self._failure or crashed
-            raise Unavailable(f"the Faust app stopped: {reason!r}") from reason
+        if crashed is not None:
+            raise Unavailable(f"the Faust app stopped: {crashed!r}") from crashed
 
     async def _recovered(self) -> None:
         """The table was read anew from its changelog: what was derived from it is too."""
@@ -122,8 +121,11 @@ class Pipeline:
         for event in events:
             if event.message.generation_id == generation:
                 by_partition.setdefault(event.message.tp, []).append(event)
-        for tp, mine in by_partition.items():
-            self._publish(tp.partition, self._partition(tp, mine))
+        changed = [self._partition(tp, mine) for tp, mine in by_partition.items()]
+        # A count is stored before it is published: a sequence that a reader has seen is never given out twice.
+        await self._publisher.flush()
+        for changes in changed:
+            self._publish(changes)
         await self._publisher.flush()
         if self._app.consumer_generation_id == generation:
             for tp, mine in by_partition.items():
@@ -156,10 +158,10 @@ class Pipeline:
         metrics.TREND_DELTAS.inc(changes.deltas)
         metrics.TREND_LATE.inc(changes.late)
         metrics.TREND_COUNTS.set(sum(map(len, self._counts.values())))
+        self._table.put(self._publisher, tp.partition, changes.stored)
         return changes
 
-    def _publish(self, partition: int, changes: Changes) -> None:
-        self._table.put(self._publisher, partition, changes.stored)
+    def _publish(self, changes: Changes) -> None:
         for found in changes.trends:
             self._publisher.send(self._trends, found.key.encode("utf-8", "surrogatepass"), encode(found))
         metrics.OUTPUTS.labels(WORKER, self._trends).inc(len(changes.trends))
