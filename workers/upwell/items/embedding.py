@@ -1,5 +1,6 @@
-"""Cleaned items in; their vectors out: encoded in batches, reused where the text has not changed. What the encoder
-refuses is found by halving, so that one bad item never holds up its batch."""
+"""Cleaned items in; their vectors out. An item's vector is fixed per model version: profiles are sums of it, so a changed
+text changes what is shown, and the vector with the next model. What the encoder refuses is found by halving, so that one
+bad item never holds up its batch."""
 
 from __future__ import annotations
 
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from upwell.events.contracts import Item
 from upwell.inference.client import InferenceRejected
 from upwell.items.cleaning import encoder_text
-from upwell.store.items import Known
 
 
 class Encoder(Protocol):
@@ -24,34 +24,30 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """`vectors` by item id; `refused` says why the encoder took an item not; `reused` counts unchanged texts."""
+    """`vectors` by item id; `refused` says why the encoder took an item not."""
 
     vectors: dict[str, NDArray[np.float32]]
     refused: dict[str, str]
-    reused: int
 
 
-def embed(items: Sequence[Item], known: Mapping[str, Known], encoder: Encoder) -> Embedded:
+def embed(items: Sequence[Item], known: Mapping[str, NDArray[np.float32]], encoder: Encoder) -> Embedded:
     """Embed items, each id once.
 
     Args:
-        known: what is stored with a vector of the encoder's model version.
+        known: stored vectors of the encoder's model version, by item id.
 
     Raises:
         InferenceUnavailable: nothing was decided; repeat it.
     """
-    vectors: dict[str, NDArray[np.float32]] = {}
-    texts: dict[str, str] = {}
-    for item in items:
-        text = encoder_text(item.title, item.categories, item.description, item.attributes)
-        stored = known.get(item.item_id)
-        if stored and text == encoder_text(stored.title, stored.categories, stored.description, stored.attributes):
-            vectors[item.item_id] = stored.vector
-        else:
-            texts[item.item_id] = text
+    vectors = dict(known)
+    texts = [
+        (item.item_id, encoder_text(item.title, item.categories, item.description, item.attributes))
+        for item in items
+        if item.item_id not in known
+    ]
     refused: dict[str, str] = {}
-    _encode(list(texts.items()), encoder, vectors, refused)
-    return Embedded(vectors, refused, len(items) - len(texts))
+    _encode(texts, encoder, vectors, refused)
+    return Embedded(vectors, refused)
 
 
 def _encode(

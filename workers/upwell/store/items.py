@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,17 +25,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is stored of an item, as far as its text goes."""
-
-    title: str
-    description: str
-    categories: list[str]
-    attributes: dict[str, Any]
-    vector: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
 class ItemRow:
     """One embedded item. `vector` is [d] float32, unit length."""
 
@@ -54,13 +42,13 @@ class ItemStore:
         self._connections = connections
         self._topic_id = topic_id
 
-    def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, Known]:
-        """The stored items that have a vector of this model version."""
+    def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, NDArray[np.float32]]:
+        """Stored vectors of this model version, by item id."""
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(
                 sql("items_known"), {"item_ids": list(item_ids), "model_version": model_version}
             ).fetchall()
-        return {r[0]: Known(r[1], r[2], r[3], r[4], arrays.vector(r[6])) for r in rows}
+        return {item_id: arrays.vector(sent) for item_id, sent in rows}
 
     def write(
         self, rows: Sequence[ItemRow], deleted: dict[str, Place], model_version: str
