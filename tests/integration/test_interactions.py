@@ -176,7 +176,10 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_goes_on(stream: Stream) -
         (b"ann", b'{"event_id":"x6","user_id":"ann","type":"click","ts":1700000000000,"item_id":"i\\u0000"}'),
         (b"bob", b'{"event_id":"x7","user_id":"ann","type":"click","ts":1700000000000,"item_id":"i1"}'),
         (b"ann", None),
-        (b"ann", b'{"event_id":"x8","user_id":"ann","context":{"a":"' + b"x" * 5_000_000 + b'"},"type":"click","ts":1}'),
+        (
+            b"ann",
+            b'{"event_id":"x8","user_id":"ann","context":{"a":"' + b"x" * 5_000_000 + b'"},"type":"click","ts":1}',
+        ),
         (b"ann", b'{"event_id":"x9","user_id":"ann","type":"erase","ts":1700000000000}'),
     ]
     for number, (key, value) in enumerate(bad):

@@ -11,9 +11,19 @@ import os
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -24,6 +34,19 @@ class ConfigError(ValueError):
 
 class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_text(options: Any) -> Any:
+    """Libraries take their options as text; in TOML and JSON people write numbers and booleans."""
+    if not isinstance(options, dict):
+        return options
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+        for name, value in options.items()
+    }
+
+
+Options = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
 class Kafka(Group):
@@ -39,10 +62,12 @@ class Kafka(Group):
     batch_max_wait_ms: PositiveInt = Field(10, description="Longest wait for a batch's first record.")
     max_record_bytes: PositiveInt = Field(1_048_576, description="A larger record goes to the dead letters.")
     transaction_timeout_ms: PositiveInt = Field(10_000, description="Broker aborts a silent transaction after this.")
-    session_timeout_ms: PositiveInt = Field(10_000, description="Group coordinator gives up a silent worker after this.")
-    options: dict[str, str] = Field({}, description="Any librdkafka option, for consumers and producers.")
-    consumer_options: dict[str, str] = Field({}, description="Any librdkafka consumer option.")
-    producer_options: dict[str, str] = Field({}, description="Any librdkafka producer option.")
+    session_timeout_ms: PositiveInt = Field(
+        10_000, description="Group coordinator gives up a silent worker after this."
+    )
+    options: Options = Field({}, description="Any librdkafka option, for consumers and producers.")
+    consumer_options: Options = Field({}, description="Any librdkafka consumer option.")
+    producer_options: Options = Field({}, description="Any librdkafka producer option.")
 
 
 class Postgres(Group):
@@ -50,7 +75,7 @@ class Postgres(Group):
 
     dsn: SecretStr = Field(SecretStr("postgresql://localhost/upwell"), description="libpq connection string or URI.")
     db_schema: str = Field("upwell", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="Schema of all tables.")
-    options: dict[str, str] = Field({}, description="Any libpq connection option.")
+    options: Options = Field({}, description="Any libpq connection option.")
     pool_size: PositiveInt = Field(4, description="Most connections of one worker.")
     connect_timeout_s: PositiveFloat = Field(10, description="Give up connecting after this; then retried.")
 
@@ -59,7 +84,7 @@ class Triton(Group):
     """The model server."""
 
     url: str = Field("localhost:8001", description="gRPC address, host:port.")
-    options: dict[str, str] = Field({}, description="Any gRPC channel option.")
+    options: Options = Field({}, description="Any gRPC channel option.")
     text_encoder: str = Field("text_encoder", description="Model name of the text encoder.")
     text_generator: str = Field("text_generator", description="Model name of the text generator.")
     encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
@@ -98,7 +123,9 @@ class Profiles(Group):
     history: PositiveInt = Field(512, description="At least this many last events are kept per user, and deduplicated.")
     dedupe_minutes: float = Field(10, ge=0, description="... and all events of at least this much log time.")
     slates: PositiveInt = Field(4, description="Last slates kept per user, with propensities.")
-    flush_ms: int = Field(500, ge=0, description="Postgres lags by at most this; 0 flushes every batch before the next.")
+    flush_ms: int = Field(
+        500, ge=0, description="Postgres lags by at most this; 0 flushes every batch before the next."
+    )
     flush_rows: PositiveInt = Field(5_000, description="... or by at most this many users.")
 
 
@@ -106,7 +133,9 @@ class Ranking(Group):
     """Scoring and the slate."""
 
     slate: PositiveInt = Field(10, description="Items in a ranking.")
-    emit: Literal["coalesced", "every_event"] = Field("coalesced", description="One ranking per user and batch, or per event.")
+    emit: Literal["coalesced", "every_event"] = Field(
+        "coalesced", description="One ranking per user and batch, or per event."
+    )
     weight_taste: float = Field(0.35, description="Share of the long-term profile's cosine.")
     weight_recent: float = Field(0.45, description="Share of the cosine with the last liked items.")
     weight_popular: float = Field(0.6, description="Share of decayed popularity.")
@@ -125,7 +154,9 @@ class StatisticsSettings(Group):
 class ContentSettings(Group):
     """Generation."""
 
-    tokens_per_second: PositiveFloat = Field(150, description="Token budget; beyond it triggers wait, then are skipped.")
+    tokens_per_second: PositiveFloat = Field(
+        150, description="Token budget; beyond it triggers wait, then are skipped."
+    )
     burst_tokens: PositiveInt = Field(2_000, description="Tokens that may be spent at once.")
     max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
     min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
@@ -142,7 +173,9 @@ class Trends(Group):
 
     window_s: PositiveInt = Field(86_400, description="Width of a trend window; a multiple of statistics.window_s.")
     keep_windows: PositiveInt = Field(14, description="A window is dropped when this many newer ones have begun ...")
-    grace_s: float = Field(600, ge=0, description="... this long ago: a replay whose partitions drift apart is counted.")
+    grace_s: float = Field(
+        600, ge=0, description="... this long ago: a replay whose partitions drift apart is counted."
+    )
     publish_s: PositiveFloat = Field(1, description="Counts are stored and published once in this time.")
     batch_records: PositiveInt = Field(2_000, description="... or after this many statistics records.")
 
@@ -158,7 +191,11 @@ class Settings(BaseSettings):
     """All settings. `Settings.load` is how programs get them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="UPWELL_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="UPWELL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     kafka: Kafka = Kafka()

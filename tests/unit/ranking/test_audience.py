@@ -18,7 +18,12 @@ def test_each_user_gets_the_closest_new_item_once() -> None:
 def test_nobody_and_nothing() -> None:
     empty = np.zeros((0, 2), np.float32)
     one = np.ones((1, 2), np.float32)
-    for items, profiles, per_item, at_most in [(empty, one, 1, 1), (one, empty, 1, 1), (one, one, 0, 1), (one, one, 1, 0)]:
+    for items, profiles, per_item, at_most in [
+        (empty, one, 1, 1),
+        (one, empty, 1, 1),
+        (one, one, 0, 1),
+        (one, one, 1, 0),
+    ]:
         assert len(audience(items, profiles, per_item, at_most)[0]) == 0
 
 

@@ -291,7 +291,11 @@ class TransactionalConsumer:
 
     def _on_assign(self, consumer: Consumer, assignment: list[TopicPartition]) -> None:
         partitions = [Partition(tp.topic, tp.partition) for tp in assignment]
-        log.info("partitions.assigned", partitions=[p.number for p in partitions], topics=sorted({p.topic for p in partitions}))
+        log.info(
+            "partitions.assigned",
+            partitions=[p.number for p in partitions],
+            topics=sorted({p.topic for p in partitions}),
+        )
         self._assignments += 1
         starts = self._starts(partitions) if partitions else {}
         self.assigned.update(partitions)

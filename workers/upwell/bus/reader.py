@@ -51,7 +51,9 @@ class LogReader:
                 self._behind.discard(message.partition())
                 self.positions[message.partition()] = message.offset()
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise Inconsistent(f"{self.topic} [{message.partition()}]: {error.str()}; `upwell rebase` sets a new position")
+                raise Inconsistent(
+                    f"{self.topic} [{message.partition()}]: {error.str()}; `upwell rebase` sets a new position"
+                )
         return found
 
     def to_end(self) -> Iterator[list[Message]]:

@@ -53,7 +53,12 @@ LAYOUTS: dict[Topic, Layout] = {
     Topic.REQUESTS: Layout(config=_WIDE | _LOG_TIME),
     Topic.ITEM_FEATURES: Layout(config={"cleanup.policy": "compact"}),
     Topic.RANKINGS: Layout(
-        config=_LOG_TIME | {"cleanup.policy": "compact,delete", "min.compaction.lag.ms": str(14 * DAY_MS), "retention.ms": str(28 * DAY_MS)}
+        config=_LOG_TIME
+        | {
+            "cleanup.policy": "compact,delete",
+            "min.compaction.lag.ms": str(14 * DAY_MS),
+            "retention.ms": str(28 * DAY_MS),
+        }
     ),
     Topic.TRIGGERS_HIGH: Layout(),
     Topic.TRIGGERS_NORMAL: Layout(),
@@ -92,15 +97,15 @@ def create(kafka: Kafka, admin: AdminClient) -> list[str]:
         )
         for topic, layout in LAYOUTS.items()
     ]
-    for topic in (*INPUTS, *TRIGGERS.values(), Topic.STATISTICS):
-        wanted.append(
-            NewTopic(
-                dead_letters(real(kafka, topic)),
-                num_partitions=1,
-                replication_factor=kafka.replication_factor,
-                config=_WIDE,
-            )
+    wanted += [
+        NewTopic(
+            dead_letters(real(kafka, topic)),
+            num_partitions=1,
+            replication_factor=kafka.replication_factor,
+            config=_WIDE,
         )
+        for topic in (*INPUTS, *TRIGGERS.values(), Topic.STATISTICS)
+    ]
     present = admin.list_topics(timeout=30).topics
     missing = [topic for topic in wanted if topic.topic not in present]
     created = []

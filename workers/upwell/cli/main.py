@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +49,6 @@ def worker(
     SIGTERM finishes the batch in hand, commits and leaves; a second one stops at once.
 
     Examples:
-
         upwell worker interactions --config upwell.toml
 
         upwell worker content --slot 1 --log-format json --set content.tokens_per_second=400
@@ -78,7 +76,6 @@ def config(
     """Print the effective settings, secrets hidden.
 
     Examples:
-
         upwell config
 
         upwell config --json --set ranking.slate=20
@@ -119,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

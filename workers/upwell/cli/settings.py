@@ -37,9 +37,7 @@ def printable(settings: Settings) -> dict[str, Any]:
             return "********"
         return value
 
-    shown: dict[str, Any] = {
-        group: hide(values, group) for group, values in settings.model_dump(mode="json").items()
-    }
+    shown: dict[str, Any] = {group: hide(values, group) for group, values in settings.model_dump(mode="json").items()}
     return shown
 
 

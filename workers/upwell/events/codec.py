@@ -31,6 +31,7 @@ def decode(contract: type[T], raw: bytes) -> T:
         DecodeError: with the field and what is wrong with it.
     """
     try:
-        return decoder(contract).decode(raw)
+        found: T = decoder(contract).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(str(error)) from None
+    return found

@@ -232,7 +232,9 @@ def _time(ts: int, latest: int) -> None:
     if ts <= 0:
         raise InvalidRecord(f"ts {ts} is not a time: milliseconds since 1970, above 0")
     if ts > latest:
-        raise InvalidRecord(f"ts {ts if ts in INT64 else 'beyond 64 bits'} is further in the future than events.max_future_s allows")
+        raise InvalidRecord(
+            f"ts {ts if ts in INT64 else 'beyond 64 bits'} is further in the future than events.max_future_s allows"
+        )
 
 
 def _text(name: str, text: str, limit: int) -> None:

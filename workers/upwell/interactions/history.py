@@ -33,7 +33,16 @@ class History:
         self.hashes: set[int] = set()
 
     def add(
-        self, event: int, item: int, time: int, logged: int, weight: float, row: int, applied: bool, keep: int, window_ms: float
+        self,
+        event: int,
+        item: int,
+        time: int,
+        logged: int,
+        weight: float,
+        row: int,
+        applied: bool,
+        keep: int,
+        window_ms: float,
     ) -> None:
         """Append one event; `event` must not be in `hashes`."""
         ring, size = self._ring, self.size
@@ -59,7 +68,7 @@ class History:
     def mark_applied(self, item: int, row: int) -> NDArray[np.void]:
         """Mark the waiting events of an item, now in `row`, as applied; returns them, oldest first."""
         events = self.events()
-        waiting = events[(events["item"] == item) & (events["applied"] == 0)]
+        waiting: NDArray[np.void] = events[(events["item"] == item) & (events["applied"] == 0)]
         found = (self._ring["item"] == item) & (self._ring["applied"] == 0)
         self._ring["applied"][found] = 1
         self._ring["row"][found] = row

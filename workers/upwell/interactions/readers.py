@@ -78,7 +78,9 @@ class FeatureReader:
                 )
             except (DecodeError, ValueError) as error:
                 # Only Upwell writes here; a foreign record is passed over, and said.
-                log.error("item-features.unreadable", partition=message.partition(), offset=message.offset(), error=str(error))
+                log.error(
+                    "item-features.unreadable", partition=message.partition(), offset=message.offset(), error=str(error)
+                )
                 continue
             self.model_version = features.model_version
             self.tombstones.discard(features.item_id)

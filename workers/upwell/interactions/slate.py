@@ -38,9 +38,7 @@ def ranked_items(catalogue: Catalogue, slates: Slates, user: int, liked: NDArray
         reasons = []
         if near is not None and recent[place] > LEAST_SHARE:
             title = catalogue.titles[near[place]] or catalogue.ids[near[place]]
-            reasons.append(
-                Reason("similar", recent[place], f"because you liked {title}", catalogue.ids[near[place]])
-            )
+            reasons.append(Reason("similar", recent[place], f"because you liked {title}", catalogue.ids[near[place]]))
         if near is not None and taste[place] > LEAST_SHARE:
             shared = [c for c in catalogue.categories[row] if c in catalogue.categories[near[place]]]
             text = f"matches your taste for {', '.join(shared[:2])}" if shared else "matches your long-term taste"

@@ -274,9 +274,7 @@ class Pipeline:
             waves[number].append((message, event))
         return waves
 
-    def _apply(
-        self, events: list[tuple[Message, Interaction]], counts: Counts, changed: set[int]
-    ) -> list[Touched]:
+    def _apply(self, events: list[tuple[Message, Interaction]], counts: Counts, changed: set[int]) -> list[Touched]:
         """Apply events one by one in log order; returns the users to be ranked, in order of appearance."""
         touched: dict[str, Touched] = {}
         applied_to, live_from = self.ownership.applied_to, self.ownership.live_from

@@ -16,8 +16,12 @@ OUTPUTS = Counter("upwell_outputs", "Records published", ["worker", "topic"])
 LAG = Gauge("upwell_lag_records", "Records between the position and the end of the log", ["worker"])
 
 # The batch path.
-BATCH_RECORDS = Histogram("upwell_batch_records", "Records per batch", ["worker"], buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))
-STAGE_SECONDS = Histogram("upwell_stage_seconds", "Time of one stage of one batch", ["worker", "stage"], buckets=_SECONDS)
+BATCH_RECORDS = Histogram(
+    "upwell_batch_records", "Records per batch", ["worker"], buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000)
+)
+STAGE_SECONDS = Histogram(
+    "upwell_stage_seconds", "Time of one stage of one batch", ["worker", "stage"], buckets=_SECONDS
+)
 ABORTS = Counter("upwell_aborts", "Transactions aborted", ["worker"])
 TAKEOVERS = Counter("upwell_takeovers", "Partitions taken over", ["worker"])
 
