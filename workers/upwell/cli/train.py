@@ -32,9 +32,9 @@ def writer(
     out: Annotated[Path, typer.Option(help="Folder of the LoRA adapter.")] = Path("adapter"),
     weights: Annotated[Path | None, typer.Option(help="Folder of fetched packages. [default: the set-up's]")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of converted models. [default: the set-up's]")] = None,
-    lessons: Annotated[int, typer.Option(help="Pairs of facts and text to learn from.", min=1)] = 4000,
+    lessons: Annotated[int, typer.Option(help="Pairs of facts and text to learn from.", min=1)] = 3200,
     seed: Annotated[int, typer.Option(help="Decides the lessons, their order and the first weights.")] = 7,
-    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     questions: Annotated[int, typer.Option(help="Unseen films to write about, before and after.", min=0)] = 96,
     temperature: Annotated[float, typer.Option(help="Sampling temperature of the examination.", min=0, max=2)] = 0.7,
     show: Annotated[int, typer.Option(help="Texts to print.", min=0)] = 12,
@@ -67,7 +67,7 @@ def writer(
     try:
         found = _teach(table, shown_file, folder, out, lessons, seed, threads, questions, temperature, show, say)
     except KeyboardInterrupt:
-        say("stopped; nothing was written")
+        say(f"stopped; {out} holds what was learned by the last 50th step, if any")
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(found))

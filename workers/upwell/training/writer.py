@@ -22,11 +22,15 @@ from upwell.training.pairs import Lesson
 TARGETS: Final = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+SAVE_EVERY: Final = 50
+"""Steps between savings: a run that is cut short leaves what it has learned by then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How the shipped adapter was taught."""
 
-    lessons: int = 4000
+    lessons: int = 3200
     batch: int = 16
     rank: int = 8
     alpha: int = 16
@@ -34,7 +38,8 @@ class Recipe:
     warmup: float = 0.05
     """Share of the steps."""
     seed: int = 7
-    threads: int = 2
+    threads: int = 1
+    """More gain little: the layers are small."""
 
 
 def load(model_dir: Path) -> tuple[Any, Any]:
@@ -44,7 +49,8 @@ def load(model_dir: Path) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16)
+    # Plain attention: on texts as short as these it learns a quarter faster on a CPU than the fused kernel.
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16, attn_implementation="eager")
     model.eval()
     return model, tokenizer
 
@@ -92,6 +98,8 @@ def teach(
         if step % 20 == 0 or step == len(batches):
             rate, recent = tokens / (time.monotonic() - started), sum(losses[-20:]) / len(losses[-20:])
             progress(f"step {step}/{len(batches)}  loss {recent:.3f}  {rate:.0f} tokens/s")
+        if step % SAVE_EVERY == 0 and step < len(batches):
+            _save(taught, adapter_dir)
     taught.eval()
     _save(taught, adapter_dir)
     return taught
