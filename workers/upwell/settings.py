@@ -37,13 +37,18 @@ class Group(BaseModel):
 
 
 def _as_text(options: Any) -> Any:
-    """Libraries take their options as text; in TOML and JSON people write numbers and booleans."""
+    """Libraries take options as text under dotted names; in TOML people write numbers, booleans and `linger.ms = 5`."""
     if not isinstance(options, dict):
         return options
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
-        for name, value in options.items()
-    }
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{rest}": inner for rest, inner in _as_text(value).items()}
+        elif isinstance(value, bool):
+            flat[name] = str(value).lower()
+        else:
+            flat[name] = str(value) if isinstance(value, int | float) else value
+    return flat
 
 
 Options = Annotated[dict[str, str], BeforeValidator(_as_text)]
@@ -279,6 +284,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
+SECRET_WORDS = ("password", "secret", "token", "key", "dsn")
+
+
+def looks_secret(name: str) -> bool:
+    """Whether the value of a setting or option of this name is not for logs. Limits such as `max_tokens` are."""
+    leaf = name.lower()
+    return any(word in leaf for word in SECRET_WORDS) and "tokens" not in leaf
+
+
 def names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
     """Dotted names of all settings."""
     found: list[str] = []
@@ -338,5 +352,6 @@ def _explain(error: ValidationError) -> str:
         elif problem["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name}{_nearest(name)}")
         else:
-            lines.append(f"{name} = {problem.get('input')!r}: {problem['msg']}")
+            shown = "********" if looks_secret(name) else repr(problem.get("input"))
+            lines.append(f"{name} = {shown}: {problem['msg']}")
     return "; ".join(lines)

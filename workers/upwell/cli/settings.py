@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.cli import exits
-from upwell.settings import ConfigError, Settings
-
-SECRET_WORDS = ("password", "secret", "token", "key")
+from upwell.settings import ConfigError, Settings, looks_secret
 
 
 def load(file: Path | None, sets: list[str] | None, more: dict[str, str] | None = None) -> Settings:
@@ -33,7 +31,7 @@ def printable(settings: Settings) -> dict[str, Any]:
     def hide(value: Any, name: str) -> Any:
         if isinstance(value, dict):
             return {key: hide(inner, key) for key, inner in value.items()}
-        if isinstance(value, str) and any(word in name.lower() for word in SECRET_WORDS):
+        if isinstance(value, str) and looks_secret(name):
             return "********"
         return value
 

@@ -1,0 +1,185 @@
+"""Settings: flags beat variables beat the file beat defaults; mistakes are named, secrets are not."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from upwell.cli.settings import printable, toml
+from upwell.settings import NOT_SETTINGS, ConfigError, Settings, names
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of this machine's."""
+    for variable in list(os.environ):
+        if variable.startswith("UPWELL_") and variable not in NOT_SETTINGS:
+            monkeypatch.delenv(variable)
+    monkeypatch.delenv("UPWELL_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "some.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_need_nothing() -> None:
+    assert Settings.load().ranking.slate == 10
+
+
+def test_flags_beat_variables_beat_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = file(tmp_path, "[ranking]\nslate = 1\nrecent = 1\nweight_taste = 0.1\n[kafka]\npartitions = 7\n")
+    monkeypatch.setenv("UPWELL_RANKING__SLATE", "2")
+    monkeypatch.setenv("UPWELL_RANKING__RECENT", "2")
+    settings = Settings.load(config, {"ranking.slate": "3"})
+    assert (settings.ranking.slate, settings.ranking.recent, settings.ranking.weight_taste) == (3, 2, 0.1)
+    assert settings.ranking.weight_popular == Settings().ranking.weight_popular
+    assert settings.kafka.partitions == 7
+
+
+def test_the_file_is_named_by_a_variable_or_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "upwell.toml").write_text("[ranking]\nslate = 4\n")
+    assert Settings.load().ranking.slate == 4
+    monkeypatch.setenv("UPWELL_CONFIG", str(file(tmp_path, "[ranking]\nslate = 5\n")))
+    assert Settings.load().ranking.slate == 5
+    assert Settings.load(tmp_path / "upwell.toml").ranking.slate == 4
+
+
+def test_one_load_does_not_leak_into_the_next(tmp_path: Path) -> None:
+    assert Settings.load(file(tmp_path, "[ranking]\nslate = 6\n")).ranking.slate == 6
+    assert Settings.load().ranking.slate == 10
+
+
+@pytest.mark.parametrize(
+    ("flag", "nearest"),
+    [
+        ("ranking.slat", "ranking.slate"),
+        ("kafka.bootstrap_server", "kafka.bootstrap_servers"),
+        ("slate", "ranking.slate"),
+    ],
+)
+def test_an_unknown_name_comes_with_the_nearest_valid_one(
+    flag: str, nearest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=f"unknown setting {flag}; did you mean {nearest}"):
+        Settings.load(flags={flag: "1"})
+    group, _, leaf = flag.rpartition(".")
+    if not group:
+        return
+    with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
+        Settings.load(file(tmp_path, f"[{group}]\n{leaf} = 1\n"))
+    monkeypatch.setenv(f"UPWELL_{group}__{leaf}".upper(), "1")
+    with pytest.raises(ConfigError, match=f"did you mean {nearest}"):
+        Settings.load()
+
+
+def test_a_name_like_no_other_points_to_the_list() -> None:
+    with pytest.raises(ConfigError, match="upwell config"):
+        Settings.load(flags={"zzzzzzzzzz.qqqqq": "1"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"ranking.slate": "0"}, "ranking.slate = '0'"),
+        ({"ranking.slate": "many"}, "ranking.slate = 'many'"),
+        ({"ranking.emit": "sometimes"}, "ranking.emit"),
+        ({"telemetry.metrics_port": "70000"}, "telemetry.metrics_port"),
+        ({"postgres.db_schema": "Robert'); --"}, "postgres.db_schema"),
+        ({"events.weights": "{not json"}, "events.weights: not valid JSON"),
+        ({"trends.window_s": "5000"}, "trends.window_s = 5000: must be a multiple of statistics.window_s = 3600"),
+    ],
+)
+def test_an_impossible_value_is_named(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(flags=flags)
+    assert message in str(refused.value)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such settings file"):
+        Settings.load(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match=r"some\.toml: not valid TOML"):
+        Settings.load(file(tmp_path, "[ranking"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"binary\.toml: not valid TOML"):
+        Settings.load(tmp_path / "binary.toml")
+
+
+def test_any_library_option_passes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = file(
+        tmp_path,
+        """
+        [kafka.options]
+        security.protocol = "SSL"
+        "client.id" = "me"
+        socket.keepalive.enable = true
+        [kafka.producer_options]
+        linger.ms = 5
+        [postgres.options]
+        sslmode = "require"
+        """,
+    )
+    monkeypatch.setenv("UPWELL_TRITON__OPTIONS", '{"grpc.keepalive_time_ms": 1000}')
+    settings = Settings.load(
+        config, {"kafka.producer_options.compression.type": "zstd", "kafka.options.client.id": "flag"}
+    )
+    assert settings.kafka.options == {
+        "security.protocol": "SSL",
+        "client.id": "flag",
+        "socket.keepalive.enable": "true",
+    }
+    assert settings.kafka.producer_options == {"linger.ms": "5", "compression.type": "zstd"}
+    assert settings.postgres.options == {"sslmode": "require"}
+    assert settings.triton.options == {"grpc.keepalive_time_ms": "1000"}
+
+
+def test_weights_of_own_types_are_added(tmp_path: Path) -> None:
+    settings = Settings.load(file(tmp_path, "[events.weights]\nwishlist = 1.5\nview = 0.1\n"))
+    assert settings.events.weights["wishlist"] == 1.5
+    assert settings.events.weights["click"] == 1.0
+    assert settings.events.weights["view"] == 0.1
+
+
+def test_secrets_are_hidden(tmp_path: Path) -> None:
+    settings = Settings.load(
+        flags={
+            "postgres.dsn": "postgresql://me:hunter2@db/upwell",
+            "kafka.options.sasl.password": "hunter2",
+            "kafka.options.ssl.key.password": "hunter2",
+            "kafka.options.sasl.username": "me",
+            "postgres.options.password": "hunter2",
+        }
+    )
+    for shown in (
+        json.dumps(printable(settings)),
+        toml(settings),
+        repr(settings.postgres.dsn),
+        repr(settings.postgres),
+    ):
+        assert "hunter2" not in shown.replace(repr(settings.postgres.options), "")
+    assert printable(settings)["kafka"]["options"]["sasl.username"] == "me"
+    assert printable(settings)["content"]["tokens_per_second"] == settings.content.tokens_per_second
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(file(tmp_path, '[kafka.options]\nsasl.password = ["hunter2"]\n'))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_printed_settings_are_a_file_to_start_from(tmp_path: Path) -> None:
+    printed = toml(Settings())
+    parsed = tomllib.loads(printed)
+    assert {f"{group}.{name}" for group, values in parsed.items() for name in values} == set(names())
+    again = Settings.load(file(tmp_path, printed))
+    assert again.model_copy(update={"postgres": Settings().postgres}) == Settings()
+
+
+def test_every_setting_is_described() -> None:
+    for group, field in Settings.model_fields.items():
+        for name, inner in field.annotation.model_fields.items():  # type: ignore[union-attr]
+            assert inner.description, f"{group}.{name}"
