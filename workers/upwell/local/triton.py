@@ -70,16 +70,20 @@ class Triton:
         """Models that were ready when last looked at."""
         return sorted(self._processes)
 
-    def want(self, models: Sequence[str]) -> None:
-        """Load these as well."""
+    def want(self, models: Sequence[str] | None) -> None:
+        """Load these as well; None: all that are in the repository."""
         with self._lock:
-            if self._wanted is not None:
+            if models is None:
+                self._wanted = None
+            elif self._wanted is not None:
                 self._wanted = [*dict.fromkeys([*self._wanted, *models])]
 
     def wanted(self) -> list[str]:
         with self._lock:
             if self._wanted is not None:
                 return list(self._wanted)
+        if not self.repository.is_dir():
+            return []  # asked before `prepare`
         return sorted(model.name for model in self.repository.iterdir() if (model / "config.pbtxt").is_file())
 
     def prepare(self) -> None:
