@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -242,6 +243,25 @@ def test_triton_and_its_models_come_back(echo: tuple[Stack, Callable[[], list[fl
     stack.restart("triton", kill=True)
     assert infer() == [2.0, 4.0, 6.0]
     assert len(regions(stack)) == 1, "a killed server's shared memory is freed"
+
+
+def test_models_are_added_to_a_running_stack(echo: tuple[Stack, Callable[[], list[float]]]) -> None:
+    stack, infer = echo
+    folder = stack.home / "triton" / "models"
+    shutil.copytree(folder / "echo", folder / "second")
+    config = folder / "second" / "config.pbtxt"
+    config.write_text(config.read_text().replace("echo", "second"))
+    stack.start(("triton",), models=["second"])
+    assert stack.status()["services"]["triton"]["models"] == ["echo", "second"]
+    assert infer() == [2.0, 4.0, 6.0]
+
+    shutil.copytree(folder / "echo", folder / "broken")
+    (folder / "broken" / "1" / "model.py").write_text("raise ImportError('no such thing')")
+    config = folder / "broken" / "config.pbtxt"
+    config.write_text(config.read_text().replace("echo", "broken"))
+    with pytest.raises(StackError, match=r"Triton refused(.|\n)*no such thing"):
+        stack.start(("triton",), models=["broken"])
+    assert infer() == [2.0, 4.0, 6.0]
 
 
 def test_nothing_is_left_in_shared_memory(echo: tuple[Stack, Callable[[], list[float]]]) -> None:

@@ -123,6 +123,8 @@ def status(
         print(f"The local stack runs in {stack.home} (supervisor {found['supervisor']}, {found['mode']})")
         for name, service in found["services"].items():
             print(f"  {name:<9} {service['state']:<11} pid {service['pid'] or '-':<8} {_restarts(service)} {found['endpoints'].get(name, '')}")
+            if service.get("detail"):
+                print(f"            {service['detail']}")
     if not found["running"]:
         raise typer.Exit(exits.INFRASTRUCTURE)
 

@@ -1,6 +1,6 @@
 """The supervisor process of one local stack: brings the servers up, keeps them up, writes `stack.json`, ends them.
 
-Started by `Stack.start`. SIGTERM ends the stack, SIGHUP reads `wanted.json` again; it ends when its owner has ended.
+Started by `Stack.start`, which asks by files `wanted-*.json`. SIGTERM ends the stack, and so does its owner's end.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from upwell.local.supervisor import ManagedProcess, State, Supervisor
 from upwell.local.triton import Triton, clean_shared_memory
 
 TICK_S = 0.1
+LOOK_S = 0.5
+"""Pause between looks at a server that is ready."""
+RETRY_S = 1.0
+"""Pause after a model could not be loaded."""
 TRIES = 4
 """So many starts that never became ready are a failure to start; later crashes are restarted without end."""
 PORT_NAMES = (*Kafka.port_names, *Postgres.port_names, *Triton.port_names)
@@ -59,37 +63,33 @@ class Daemon:
         self.services: dict[str, Service] = {}
         self.states: dict[str, str] = {}
         self.ready_starts: dict[str, int] = {}
+        self.details: dict[str, str] = {}
         self.ending = threading.Event()
-        self.reread = threading.Event()
         self.supervisor = Supervisor()
         self._written = ""
 
     def run(self) -> int:
         """Until asked to end; 0, or 3 where a server would not start."""
         self.ports = self._choose_ports()
-        self.reread.set()
         while not self.ending.wait(TICK_S):
-            if self.reread.is_set():
-                self.reread.clear()
-                self._bring_up()
+            for asked in self.home.glob("wanted-*.json"):
+                self._bring_up(json.loads(asked.read_text()))
+                self._write()
+                asked.unlink()
             if self.owner and not self.owner.alive():
                 log(f"owner {self.owner.pid} has ended")
                 self.ending.set()
             self._write()
         return self._end()
 
-    def _bring_up(self) -> None:
-        wanted = json.loads((self.home / "wanted.json").read_text())
+    def _bring_up(self, wanted: dict[str, Any]) -> None:
         for name in wanted["services"]:
             if name not in self.services:
                 self.services[name] = self._service(name, wanted["models"])
                 self.states[name] = "starting"
                 threading.Thread(target=self._keep, args=(self.services[name],), name=name, daemon=True).start()
-            elif name == "triton" and wanted["models"] is not None:
-                service = self.services[name]
-                assert isinstance(service, Triton)
+            elif isinstance(service := self.services[name], Triton):
                 service.want(wanted["models"])
-        self._write()
 
     def _service(self, name: str, models: list[str] | None) -> Service:
         options = self.spec["options"].get(name, {})
@@ -114,7 +114,8 @@ class Daemon:
                         ready_start = self.ready_starts[service.name] = starts
                         log(f"{service.name} is ready, start {starts}, pid {process.pid}")
                     self.states[service.name] = "ready"
-                    self.ending.wait(TICK_S * 5)
+                    self.details.pop(service.name, None)
+                    self.ending.wait(LOOK_S)
                     continue
                 self.states[service.name] = "starting" if ready_start == 0 else "restarting"
                 if process.state is not State.RUNNING and ended_start != starts:
@@ -135,7 +136,10 @@ class Daemon:
         except StackError as error:
             if not was_ready:
                 raise
-            log(str(error))
+            if self.details.get(service.name) != str(error):
+                self.details[service.name] = str(error)
+                log(str(error))
+            self.ending.wait(RETRY_S)
             return False
 
     def _fail(self, service: Service, message: str) -> None:
@@ -222,7 +226,8 @@ class Daemon:
             "starts": process.starts if process else 0,
             "restarts": process.restarts if process else 0,
             "log": str(self.home / "logs" / f"{name}.log"),
-            **({"models": service.loaded} if isinstance(service, Triton) else {}),
+            **({"models": service.loaded, "wanted": service.wanted()} if isinstance(service, Triton) else {}),
+            "detail": self.details.get(name, ""),
         }
 
     def _tail(self, process: ManagedProcess) -> str:
@@ -256,7 +261,7 @@ def main() -> int:
         daemon = Daemon(home, spec)
         signal.signal(signal.SIGTERM, lambda *_: daemon.ending.set())
         signal.signal(signal.SIGINT, lambda *_: daemon.ending.set())
-        signal.signal(signal.SIGHUP, lambda *_: daemon.reread.set())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             return daemon.run()
         except StackError as error:

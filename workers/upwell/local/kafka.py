@@ -87,6 +87,7 @@ class Kafka:
         """`jars`: folder with the broker's class path. `options`: broker settings that replace or add to `SETTINGS`."""
         self.folder, self.jars, self.ports, self.options = home / "kafka", jars, ports, dict(options or {})
         self.log = home / "logs" / "kafka.log"
+        self._ready_pid = 0
 
     @property
     def endpoint(self) -> str:
@@ -127,8 +128,13 @@ class Kafka:
         argv = [*self._java(*HEAP), "kafka.Kafka", str(self.folder / "server.properties")]
         return {"argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder, "stop_signal": signal.SIGTERM}
 
-    def ready(self, pid: int) -> bool:  # noqa: ARG002
-        """Whether the broker answers and knows itself."""
+    def ready(self, pid: int) -> bool:
+        """Whether the broker of this pid has once answered and known itself; later looks cost nothing."""
+        if pid != self._ready_pid and self._answers():
+            self._ready_pid = pid
+        return pid == self._ready_pid
+
+    def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.ports["kafka"]), timeout=0.5):
             from confluent_kafka import KafkaException
             from confluent_kafka.admin import AdminClient

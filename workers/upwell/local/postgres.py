@@ -50,7 +50,7 @@ class Postgres:
         self.password_file = self.folder / "password"
         self.log = home / "logs" / "postgres.log"
         self.home = home
-        self._extension_made = False
+        self._ready_pid = 0
 
     @property
     def endpoint(self) -> str:
@@ -119,24 +119,27 @@ class Postgres:
             "stop_signal": signal.SIGINT, "death_signal": signal.SIGQUIT,
         }  # fmt: skip
 
-    def ready(self, pid: int) -> bool:  # noqa: ARG002
-        """Whether it answers queries; the first time the database and the extension are created."""
+    def ready(self, pid: int) -> bool:
+        """Whether the server of this pid has once answered queries; the database and the extension exist then."""
         import psycopg
 
-        with contextlib.suppress(psycopg.Error, OSError):  # not up yet
-            if not self._extension_made:
-                server = self.endpoint.rpartition("/")[0] + "/postgres"
-                with (
-                    psycopg.connect(server, connect_timeout=2, autocommit=True) as connection,
-                    contextlib.suppress(psycopg.errors.DuplicateDatabase),
-                ):
-                    connection.execute("CREATE DATABASE upwell")
-                with psycopg.connect(self.endpoint, connect_timeout=2, autocommit=True) as database:
-                    database.execute("CREATE EXTENSION IF NOT EXISTS vector")
-                self._extension_made = True
-            with psycopg.connect(self.endpoint, connect_timeout=2) as database:
-                return database.execute("SELECT 1").fetchone() == (1,)
-        return False
+        if pid != self._ready_pid:
+            with contextlib.suppress(psycopg.Error, OSError):  # not up yet
+                self._create_database()
+                self._ready_pid = pid
+        return pid == self._ready_pid
+
+    def _create_database(self) -> None:
+        import psycopg
+
+        server = self.endpoint.rpartition("/")[0] + "/postgres"
+        with (
+            psycopg.connect(server, connect_timeout=2, autocommit=True) as connection,
+            contextlib.suppress(psycopg.errors.DuplicateDatabase),
+        ):
+            connection.execute("CREATE DATABASE upwell")
+        with psycopg.connect(self.endpoint, connect_timeout=2, autocommit=True) as database:
+            database.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
     def after_exit(self) -> None:
         """Make way for a restart."""

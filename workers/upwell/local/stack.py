@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -121,13 +122,16 @@ class Stack:
         self.home.mkdir(parents=True, exist_ok=True)
         wanted = {"services": list(services), "models": None if models is None else list(models)}
         daemon: subprocess.Popen[bytes] | None = None
+        asked = self.home / f"wanted-{secrets.token_hex(6)}.json"
         if self._running() is None:
             if left := self.clean_stale():
                 say(left)
-            daemon = self._daemon = self._launch(wanted, detached)
+            self._drop_forgotten()
+            self._ask(asked, wanted)
+            daemon = self._daemon = self._launch(detached)
         else:
-            self._ask(wanted)
-        self._await(wanted, daemon, say, timeout_s)
+            self._ask(asked, wanted)
+        self._await(asked, wanted, daemon, say, timeout_s)
         if daemon is not None:
             self._own = not detached
             if detached:
@@ -285,9 +289,8 @@ class Stack:
             pass
         return None
 
-    def _launch(self, wanted: dict[str, Any], detached: bool) -> subprocess.Popen[bytes]:
+    def _launch(self, detached: bool) -> subprocess.Popen[bytes]:
         (self.home / "logs").mkdir(exist_ok=True)
-        self._write_wanted(wanted)
         spec = {
             "cache": str(self.cache), "ports": self._ports, "options": self._options,
             "owner": None if detached else Identity.own().as_dict(), "ephemeral": self._ephemeral,
@@ -300,25 +303,30 @@ class Stack:
                 env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    def _ask(self, wanted: dict[str, Any]) -> None:
-        """Add services or models to a running stack."""
-        supervisor = self._running()
-        running = self._state().get("services", {})
-        if supervisor and (wanted["models"] is not None or not set(wanted["services"]) <= set(running)):
-            self._write_wanted(wanted)
-            os.kill(supervisor.pid, signal.SIGHUP)
+    def _ask(self, asked: Path, wanted: dict[str, Any]) -> None:
+        """Leave a wish for the supervisor, whole or not at all; it removes the file once it works on it."""
+        draft = asked.with_suffix(".new")
+        draft.write_text(json.dumps(wanted))
+        draft.replace(asked)
+
+    def _drop_forgotten(self) -> None:
+        """Wishes of processes that were killed while they asked; not those of one that asks at this moment."""
+        for forgotten in self.home.glob("wanted-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - forgotten.stat().st_mtime > 60:
+                    forgotten.unlink()
 
     def _reap(self) -> None:
         if self._daemon is not None and self._daemon.poll() is not None:
             self._daemon = None
 
-    def _write_wanted(self, wanted: dict[str, Any]) -> None:
-        draft = self.home / f"wanted.json.{os.getpid()}"
-        draft.write_text(json.dumps(wanted))
-        draft.replace(self.home / "wanted.json")
-
     def _await(
-        self, wanted: dict[str, Any], daemon: subprocess.Popen[bytes] | None, say: Callable[[str], None], timeout_s: float
+        self,
+        asked: Path,
+        wanted: dict[str, Any],
+        daemon: subprocess.Popen[bytes] | None,
+        say: Callable[[str], None],
+        timeout_s: float,
     ) -> None:
         began, ready, said = time.monotonic(), set[str](), set[str]()
         while True:
@@ -337,13 +345,17 @@ class Stack:
                     daemon.wait()
                     (self.home / "stack.json").unlink(missing_ok=True)
                 raise StackError(error)
-            models_ready = set(wanted["models"] or ()) <= set(services.get("triton", {}).get("models", ()))
-            if self._running() and set(wanted["services"]) <= ready and models_ready:
+            triton = services.get("triton", {})
+            if daemon is None and "triton" in wanted["services"] and (detail := triton.get("detail")):
+                raise StackError(detail)
+            loaded = set(triton.get("wanted", ()) if wanted["models"] is None else wanted["models"]) <= set(triton.get("models", ()))
+            if not asked.exists() and self._running() and set(wanted["services"]) <= ready and loaded:
                 return
             if daemon is not None and daemon.poll() is not None:
                 if self._running() is None:
                     raise StackError(f"the supervisor of the stack ended with code {daemon.returncode}.{self.log_tail('supervisor')}")
                 daemon = None  # another process started the stack at the same time; join it
+                self._ask(asked, wanted)
             if time.monotonic() - began > timeout_s:
                 late = ", ".join(name for name in wanted["services"] if name not in ready) or "models"
                 if daemon is not None:
@@ -356,7 +368,9 @@ def remove_home(home: Path) -> None:
     """Remove what a stack keeps in its home, and the home itself where nothing else is in it."""
     for name in ("kafka", "postgres", "triton", "logs"):
         shutil.rmtree(home / name, ignore_errors=True)
-    for name in ("stack.json", "ports.json", "wanted.json", "stack.lock"):
+    for name in ("stack.json", "ports.json", "stack.lock"):
         (home / name).unlink(missing_ok=True)
+    for asked in home.glob("wanted-*"):
+        asked.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         home.rmdir()
