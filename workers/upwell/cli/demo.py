@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVENTS = 20_000
 WATCHED_S = 50.0
 """How long the stream is to take where no speed is given."""
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DIFFERENT = 1
 """Exit code where events were lost or duplicated."""
 
@@ -67,7 +68,7 @@ def demo(
 
     from upwell.cli.panel import Lines, LivePanel
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         signal.signal(number, _interrupt)
     live = not as_json and sys.stdout.isatty() and sys.stdin.isatty()
     console = Console(highlight=False) if live else Console(stderr=True, highlight=False)
@@ -100,12 +101,15 @@ def _run(plan: Plan, show: Show) -> tuple[Demo, Report]:
                     report = run.run()
                 finally:
                     # A second Ctrl-C must not leave anything running: ending takes seconds and has its own limits.
-                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    for number in ENDING:
                         signal.signal(number, signal.SIG_IGN)
                     show.say("ending")
             return run, report
         except (DemoError, StackError) as error:
             exits.fail(exits.INFRASTRUCTURE, str(error))
+        finally:
+            for number in ENDING:
+                signal.signal(number, _interrupt)
 
 
 def _plan(
@@ -194,8 +198,8 @@ def summary(plan: Plan, report: Report) -> str:
         f"  lost {report.lost}, duplicated {report.duplicated}   (all rankings, and Postgres, against a count of the input)",
         f"  event to ranking: p50 {p50:,.0f} ms, p99 {p99:,.0f} ms" if p50 is not None and p99 is not None else "",
         f"  {report.rankings:,} rankings for {report.users:,} users, {report.items:,} items",
-        f"  {report.contents:,} texts{share}; {skipped:,} occasions skipped to keep up; "
-         f"{report.rejected:,} of {report.candidates:,} candidates refused by the check",
+        f"  {report.contents:,} texts{share}; {skipped:,} occasions skipped to keep up",
+        f"  {report.rejected:,} of {report.candidates:,} candidate texts refused by the check",
     ]
     if report.dead_letters:
         lines.append(f"  {report.dead_letters:,} records in the dead letters")

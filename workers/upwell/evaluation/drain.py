@@ -16,7 +16,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from upwell.bus import clients, topics
 from upwell.bus.topics import TRIGGERS, Topic
@@ -51,13 +51,22 @@ class Drain:
         """The last answer of `standings`."""
         self._kafka = kafka
         self._reader = reader
-        self._admin = clients.admin(kafka)
+        self._admin: AdminClient | None = clients.admin(kafka)
+
+    def close(self) -> None:
+        """Let go of the broker; the latest standings stay."""
+        self._admin = None
+
+    @property
+    def _client(self) -> AdminClient:
+        assert self._admin is not None, "closed"
+        return self._admin
 
     def present(self) -> bool:
         """Whether every worker's group has settled who reads what."""
         groups = [clients.group_id(self._kafka, worker) for worker in WATCHED]
         try:
-            answers = self._admin.describe_consumer_groups(groups, request_timeout=TIMEOUT_S)
+            answers = self._client.describe_consumer_groups(groups, request_timeout=TIMEOUT_S)
             return all(future.result().state == ConsumerGroupState.STABLE for future in answers.values())
         except KafkaException:
             return False
@@ -93,7 +102,7 @@ class Drain:
     def _ends(self, isolation: IsolationLevel) -> dict[Place, int]:
         """Where the logs end: after the last record, or before the first one of an open transaction."""
         asked = {TopicPartition(*place): OffsetSpec.latest() for place in self._reader.places}
-        answers = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=TIMEOUT_S)
+        answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=TIMEOUT_S)
         return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
 
     def _standing(self, worker: str, inputs: Iterable[Topic]) -> Standing:
@@ -106,5 +115,5 @@ class Drain:
     def _committed(self, worker: str, places: Iterable[Place]) -> dict[Place, int]:
         group = clients.group_id(self._kafka, worker)
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-        (future,) = self._admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S).values()
+        (future,) = self._client.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S).values()
         return {(tp.topic, tp.partition): tp.offset for tp in future.result().topic_partitions if tp.offset > 0}

@@ -32,8 +32,9 @@ from upwell.local.paths import default_home
 from upwell.local.publisher import Publisher
 from upwell.local.stack import Endpoints, Stack
 from upwell.local.supervisor import State, Supervisor
-from upwell.settings import Settings
+from upwell.settings import Settings, Telemetry
 from upwell.store import database, migrations
+from upwell.telemetry import logs
 
 WORKERS = ("items", "interactions", "content", "trends")
 TICK_S = 0.25
@@ -115,6 +116,8 @@ class Demo:
         self.began: float | None = None
         """When the first interaction was about to be published, on the monotonic clock."""
         self.settings = Settings()
+        self.kafka = self.settings.kafka
+        """The same, for clients of this process: what goes on with the broker is on the screen, not in its logs."""
         self.publisher: Publisher | None = None
         self.reader: Reader
         self.drain: Drain
@@ -129,11 +132,14 @@ class Demo:
         """Workers first, so that they commit and leave while the servers still answer."""
         if self.publisher is not None:
             self.publisher.stop()
-        if hasattr(self, "reader"):
-            self.reader.stop()
         if self.supervisor is not None:
             # After Ctrl-C nobody waits for batches in hand: nothing is lost with them, the log has them.
             self.supervisor.close(kill=kind is not None)
+        # Clients are let go while their broker is there; they would look for it without end.
+        if hasattr(self, "reader"):
+            self.reader.stop()
+        if hasattr(self, "drain"):
+            self.drain.close()
         if self._joined or (self.plan.keep and kind is None):
             return
         self.stack.stop()
@@ -173,10 +179,13 @@ class Demo:
             "triton.url": endpoints.triton,
         }
         self.settings = Settings.load(self.plan.config, {**self.plan.sets, **own})
-        topics.create(self.settings.kafka, clients.admin(self.settings.kafka))
+        logs.configure(Telemetry(log_level="error"))
+        options = {**self.settings.kafka.options, "log_level": "0"}
+        self.kafka = self.settings.kafka.model_copy(update={"options": options})
+        topics.create(self.kafka, clients.admin(self.kafka))
         migrations.migrate(self.settings.postgres)
-        self.reader = Reader(self.settings.kafka, watch=self.plan.watch).start()
-        self.drain = Drain(self.settings.kafka, self.reader)
+        self.reader = Reader(self.kafka, watch=self.plan.watch).start()
+        self.drain = Drain(self.kafka, self.reader)
         self.show.say("topics and tables are ready")
 
     def environment(self) -> dict[str, str]:
@@ -248,7 +257,7 @@ class Demo:
         return self._report(seconds, self._verdict())
 
     def _publish(self, topic: Topic, records: Sequence[tuple[bytes, bytes]], speed: float | None) -> Publisher:
-        self.publisher = Publisher(self.settings.kafka, topics.real(self.settings.kafka, topic), records, speed)
+        self.publisher = Publisher(self.kafka, topics.real(self.kafka, topic), records, speed)
         self.publisher.start()
         return self.publisher
 

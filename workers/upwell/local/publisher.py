@@ -66,6 +66,7 @@ class Publisher(threading.Thread):
         if self._end.is_set():
             self._producer.purge()
             self._producer.flush(FLUSH_S)
+        del self._producer
         self.finished = self.failure is None and not self._end.is_set()
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
