@@ -7,8 +7,9 @@ about what he did before. A token budget bounds what is generated; whoever waits
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from upwell.bus.consumer import Partition
 from upwell.events.contracts import ContentTrigger
@@ -46,7 +47,12 @@ class Pending:
     priority: int
     arrived: int
     """When it was read."""
-    traceparent: bytes | None = None
+    message: Any = None
+    """The record as it came, where it may have to go to the dead letters."""
+    headers: list[tuple[str, bytes]] | None = None
+    """What its result carries on."""
+    epoch: int = 0
+    """Of the partition's takeover: an answer of an earlier one counts no more."""
 
     @property
     def request(self) -> bool:
@@ -113,10 +119,10 @@ class Waiting:
         """How many requests wait."""
         return sum(1 for pending in self._waiting if pending.request)
 
-    def clear(self) -> None:
-        self._waiting.clear()
-        self._of_user.clear()
-        self._deadlines.clear()
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Forget the triggers of these partitions."""
+        for pending in [pending for pending in self._waiting if pending.partition in partitions]:
+            self._remove(pending)
 
     def _push(self, pending: Pending, deadline: int) -> None:
         self._sequence += 1

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from upwell.events.codec import DecodeError, decode, decoder, encode
-from upwell.events.contracts import ControlType, Interaction, InteractionType, Item, Media, Request
+from upwell.events.contracts import ContentTrigger, ControlType, Interaction, InteractionType, Item, Media, Request
 from upwell.settings import Settings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -191,6 +191,28 @@ def request(key: bytes | None, value: bytes | None, rules: Rules, latest: int) -
         raise InvalidRecord(f"format {found.format[:64]!r} is not offered: {', '.join(sorted(FORMATS))}")
     if found.item_id is not None:
         _identifier("item_id", found.item_id)
+    _language(found.language)
+    return found
+
+
+def trigger(key: bytes | None, value: bytes | None, rules: Rules) -> ContentTrigger:
+    """One record of `content-triggers`: our own, but a topic is open to whoever may write to it.
+
+    Raises:
+        InvalidRecord: with the reason.
+    """
+    if value is None:
+        raise InvalidRecord("null value: a trigger says what to write about")
+    if len(value) > rules.max_record_bytes:
+        raise _oversized(value, rules)
+    found = _decode(ContentTrigger, value)
+    _identifier("trigger_id", found.trigger_id)
+    _identifier("user_id", found.user_id)
+    _identifier("item_id", found.item_id)
+    _identifier("kind", found.kind)
+    _key("user_id", found.user_id, key, required=False)
+    for because in found.because:
+        _identifier("because", because)
     _language(found.language)
     return found
 

@@ -28,6 +28,7 @@ class TextGenerator:
         url: Triton's gRPC address, host:port.
         timeout_s: deadline of one call, waiting for the batch before it included.
         in_flight: concurrent calls; twice the model's batch keeps it busy.
+        attempts: calls per prompt, the first one included.
         options: gRPC channel options.
     """
 
@@ -39,8 +40,11 @@ class TextGenerator:
         timeout_s: float = 30.0,
         options: Mapping[str, str] | None = None,
         in_flight: int = 16,
+        attempts: int = 4,
     ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, in_flight=in_flight)
+        self.client = ModelClient(
+            url, model, timeout_s=timeout_s, options=options, in_flight=in_flight, attempts=attempts
+        )
         self._version = ""
 
     @property

@@ -120,7 +120,9 @@ def active_users(
     with database.transaction(connections) as cursor:
         rows = cursor.execute(sql("active_profiles"), parameters).fetchall()
     vectors = [arrays.vector(sent) for _, sent in rows]
-    return ActiveUsers([user for user, _ in rows], np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32))
+    return ActiveUsers(
+        [user for user, _ in rows], np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32)
+    )
 
 
 def _json(value: object) -> str:

@@ -1,0 +1,406 @@
+"""`content-triggers` and `requests` in, `contents` and dead letters out: each trigger ends exactly once.
+
+Read from top to bottom: `run` opens the parts, `Pipeline.step` is what happens again and again. Reading, waiting and
+expiry go on while the model writes. A result is stored under its trigger's id and place first; then it is published in
+the transaction that commits which triggers have ended: a crash may generate twice, never publish twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+import structlog
+from confluent_kafka import Message
+from psycopg_pool import PoolTimeout
+
+from upwell.bus import topics
+from upwell.bus.consumer import Batch, Output, Partition, TransactionalConsumer
+from upwell.bus.dead_letters import dead_letter
+from upwell.bus.errors import Aborted
+from upwell.bus.topics import TRIGGERS, Topic
+from upwell.content.plan import PRIORITIES, REQUEST, Budget, Outcome, Pending, Waiting
+from upwell.content.progress import MOST_AHEAD, Progress
+from upwell.content.writing import Answer, Writer, Written
+from upwell.events import validate
+from upwell.events.codec import encode
+from upwell.events.contracts import ContentTrigger
+from upwell.events.hashing import identifier
+from upwell.inference.generate import TextGenerator
+from upwell.lifecycle import Stop
+from upwell.settings import Settings
+from upwell.store import database
+from upwell.store.contents import ContentStore, Result, Stored
+from upwell.telemetry import metrics
+
+log = structlog.get_logger("upwell.content")
+
+WORKER: Final = "content"
+READ: Final = 500
+"""Records of one poll."""
+MOST_WAITING: Final = 10_000
+"""Triggers held in memory; beyond it only urgent ones are read."""
+MOST_REQUESTS: Final = 2_000
+IDLE_S: Final = 0.25
+BUSY_S: Final = 0.05
+COMMIT_SKIPS_MS: Final = 250
+"""Skips are committed together; contents at once."""
+POSTGRES_PAUSE_MS: Final = 1_000
+LEAVE_S: Final = 30.0
+"""Longest wait for the texts in hand when asked to stop."""
+DOWN: Final = (psycopg.OperationalError, PoolTimeout)
+
+
+def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
+    """Run the worker until `stop`.
+
+    Raises:
+        Fenced, Unavailable, Inconsistent: see `upwell.bus.errors`.
+    """
+    triton = settings.triton
+    generator = TextGenerator(
+        triton.url,
+        model=triton.text_generator,
+        timeout_s=triton.generate_timeout_s,
+        options=triton.options,
+        in_flight=settings.content.batch,
+        attempts=2,  # the template answers soon enough
+    )
+    with database.pool(settings.postgres) as connections:
+        store = ContentStore(connections)
+        pipeline = Pipeline(settings, slot, store, Writer(store, generator, settings.content))
+        log.info("ready", metrics_port=metrics_port)
+        try:
+            while not stop:
+                pipeline.step()
+            pipeline.finish()
+        finally:
+            generator.close()
+            pipeline.close()
+    log.info("stopped")
+
+
+@dataclass(slots=True)
+class Flight:
+    """Triggers that are being answered."""
+
+    batch: list[Pending]
+    future: Future[Written]
+
+
+class Pipeline:
+    """Owner of its partitions' progress. One thread; two more do the writing: one with the model, one without."""
+
+    def __init__(self, settings: Settings, slot: int, store: ContentStore, writer: Writer) -> None:
+        kafka, content = settings.kafka, settings.content
+        self.content = content
+        self.store = store
+        self.writer = writer
+        self.rules = validate.Rules.of(settings)
+        self.priorities = {topics.real(kafka, topic): name for name, topic in TRIGGERS.items()}
+        self.requests_topic = topics.real(kafka, Topic.REQUESTS)
+        self.contents_topic = topics.real(kafka, Topic.CONTENTS)
+        self.max_wait_ms = int(content.max_wait_s * 1000)
+        self.waiting = Waiting(self.max_wait_ms)
+        self.budget = Budget(content.tokens_per_second, content.burst_tokens, content.max_tokens, _now())
+        self.progress: dict[Partition, Progress] = {}
+        self.unpublished: dict[Partition, dict[int, Stored]] = {}
+        """Results stored before a crash or an abort: published when their trigger is read again."""
+        self.epochs: dict[Partition, int] = {}
+        self.paused: set[Partition] = set()
+        self.flight: Flight | None = None
+        self.late: list[Pending] = []
+        """Requests that waited too long for the model: the template answers."""
+        self.late_flight: Flight | None = None
+        self.unstored: list[Answer] = []
+        self.outputs: list[tuple[Partition, Output]] = []
+        self.changed: set[Partition] = set()
+        """Partitions with triggers that ended since the last commit."""
+        self.outcomes: list[tuple[Partition, str]] = []
+        self.group_metadata: Any = None
+        self.committed_at = 0
+        self.postgres_again = 0
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="writer")
+        self.bus = TransactionalConsumer(kafka, WORKER, slot, [*self.priorities, self.requests_topic], self)
+
+    def step(self) -> None:
+        """Read what there is, let go what is too late, take in what was written, start what can be, commit."""
+        try:
+            self._pause()
+            busy = bool(self.flight or self.late_flight or len(self.waiting) or self.changed or self.unstored)
+            batch = self.bus.poll(READ, BUSY_S if busy else IDLE_S)
+            if batch is not None:
+                self._admit(batch)
+            for pending in self.waiting.overdue(_now()):
+                if pending.request:
+                    self.late.append(pending)
+                else:
+                    self._end(pending, Outcome.BUDGET)
+            self._collect()
+            self._start()
+            self._commit()
+        except Aborted as error:
+            log.warning("batch.aborted", reason=str(error))
+            metrics.ABORTS.labels(WORKER).inc()
+            self.bus.resume()
+            self.paused.clear()
+            self.bus.restart()
+        metrics.LAG.labels(WORKER).set(self.bus.lag() + len(self.waiting))
+
+    # Ownership
+
+    def takeover(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Read back which triggers have ended, and which results may not have been published."""
+        self._drop(partitions)
+        starts = {}
+        for partition, (offset, text) in self.bus.committed(partitions).items():
+            position = offset if offset is not None else self.bus.log_bounds(partition)[0]
+            self.progress[partition] = Progress(position, text)
+            self.epochs[partition] = self.epochs.get(partition, 0) + 1
+            self.unpublished[partition] = self.store.stored_from(partition.topic, partition.number, position)
+            starts[partition] = position
+        metrics.TAKEOVERS.labels(WORKER).inc(len(partitions))
+        return starts
+
+    def release(self, partitions: Sequence[Partition], *, lost: bool) -> None:  # noqa: ARG002
+        """Forget what is in hand: nothing of it was published, and the next owner finds what was stored."""
+        self._drop(partitions)
+
+    def _drop(self, partitions: Sequence[Partition]) -> None:
+        gone = set(partitions)
+        self.waiting.drop(gone)
+        self.late = [pending for pending in self.late if pending.partition not in gone]
+        self.unstored = [answer for answer in self.unstored if answer.pending.partition not in gone]
+        self.outputs = [(partition, output) for partition, output in self.outputs if partition not in gone]
+        self.outcomes = [(partition, outcome) for partition, outcome in self.outcomes if partition not in gone]
+        self.changed -= gone
+        self.paused -= gone
+        for partition in gone:
+            self.progress.pop(partition, None)
+            self.unpublished.pop(partition, None)
+
+    def _mine(self, pending: Pending) -> bool:
+        return pending.partition in self.progress and self.epochs[pending.partition] == pending.epoch
+
+    def _pause(self) -> None:
+        """Read no further where too much waits, or where the commit would have too much to say."""
+        crowded = len(self.waiting) > MOST_WAITING
+        asked = len(self.late) > MOST_REQUESTS or (len(self.waiting) > MOST_REQUESTS and self.waiting.requests() > MOST_REQUESTS)
+        wanted = set()
+        for partition, progress in self.progress.items():
+            full = progress.ahead + READ > MOST_AHEAD
+            held = asked if partition.topic == self.requests_topic else crowded and self.priorities[partition.topic] != "high"
+            if full or held:
+                wanted.add(partition)
+        if wanted != self.paused:
+            self.bus.pause(wanted - self.paused)
+            self.bus.resume(self.paused - wanted)
+            self.paused = wanted
+
+    # In
+
+    def _admit(self, batch: Batch) -> None:
+        self.group_metadata = batch.group_metadata
+        metrics.RECORDS.labels(WORKER).inc(len(batch.records))
+        metrics.BATCH_RECORDS.labels(WORKER).observe(len(batch.records))
+        now, latest = _now(), self.rules.latest()
+        for message in batch.records:
+            partition = Partition(message.topic(), message.partition())
+            progress = self.progress[partition]
+            if not progress.read(message.offset()):
+                self.changed.add(partition)
+                continue
+            stored = self.unpublished[partition].pop(message.offset(), None)
+            if stored is not None:
+                key = message.key()
+                self._publish(partition, message.offset(), stored.source, key, stored.payload, _trace(message))
+                continue
+            try:
+                pending = self._pending(message, partition, now, latest)
+            except validate.InvalidRecord as error:
+                self._refuse(message, partition, error.step, str(error))
+                continue
+            for ended, outcome in self.waiting.add(pending, now):
+                self._end(ended, outcome)
+
+    def _pending(self, message: Message, partition: Partition, now: int, latest: int) -> Pending:
+        if partition.topic == self.requests_topic:
+            request = validate.request(message.key(), message.value(), self.rules, latest)
+            trigger = ContentTrigger(
+                trigger_id=identifier(REQUEST, request.request_id, request.user_id),
+                kind=REQUEST,
+                cause=request.request_id,
+                user_id=request.user_id,
+                item_id=request.item_id or "",
+                created=now,
+                priority="high",
+                format=request.format,
+                language=request.language,
+            )
+            priority = PRIORITIES["high"]
+        else:
+            trigger = validate.trigger(message.key(), message.value(), self.rules)
+            priority = PRIORITIES[self.priorities[partition.topic]]
+        return Pending(
+            trigger, partition, message.offset(), priority, now,
+            message=message if trigger.kind == REQUEST else None, headers=_trace(message), epoch=self.epochs[partition],
+        )  # fmt: skip
+
+    # Answers
+
+    def _start(self) -> None:
+        now = _now()
+        if now < self.postgres_again:
+            return
+        if self.flight is None and len(self.waiting):
+            most = self.content.batch
+            affordable = min(most, self.budget.answers(now))
+            if affordable < most:
+                affordable = max(affordable, min(most, self.waiting.requests()))
+            batch = self.waiting.take(affordable)
+            if batch:
+                self.flight = Flight(batch, self.threads.submit(self.writer.write, batch))
+        if self.late_flight is None and self.late:
+            batch, self.late = self.late[:READ], self.late[READ:]
+            self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False))
+
+    def _collect(self) -> None:
+        if self.flight is not None and self.flight.future.done():
+            flight, self.flight = self.flight, None
+            written = self._written(flight)
+            if written is None:
+                for pending in flight.batch:
+                    if self._mine(pending):
+                        for ended, outcome in self.waiting.add(pending, _now()):
+                            self._end(ended, outcome)
+            else:
+                # Templates in place of the model spend what the model would have: it is no reason to answer more.
+                texts = sum(1 for answer in written.answers if answer.content)
+                tokens = written.tokens if written.answered else int(texts * self.budget.cost)
+                self.budget.spend(tokens, texts, _now())
+        if self.late_flight is not None and self.late_flight.future.done():
+            flight, self.late_flight = self.late_flight, None
+            if self._written(flight) is None:
+                self.late = [pending for pending in flight.batch if self._mine(pending)] + self.late
+
+    def _written(self, flight: Flight) -> Written | None:
+        """What was written, noted for the store; None where the facts could not be read."""
+        try:
+            written = flight.future.result()
+        except DOWN as error:
+            self._postgres_down(error)
+            return None
+        self.unstored += [answer for answer in written.answers if self._mine(answer.pending)]
+        return written
+
+    def _postgres_down(self, error: Exception) -> None:
+        log.warning("postgres.waiting", error=str(error).strip())
+        self.postgres_again = _now() + POSTGRES_PAUSE_MS
+
+    # Out
+
+    def _commit(self) -> None:
+        """Store, then publish what was stored, with which triggers have ended by that."""
+        if self.unstored and _now() >= self.postgres_again:
+            try:
+                self._store()
+            except DOWN as error:
+                self._postgres_down(error)
+        now = _now()
+        if not self.changed or not (self.outputs or now - self.committed_at >= COMMIT_SKIPS_MS):
+            return
+        positions = {partition: self.progress[partition].position for partition in self.changed}
+        texts = {partition: self.progress[partition].text() for partition in self.changed}
+        with metrics.STAGE_SECONDS.labels(WORKER, "commit").time():
+            self.bus.commit(Batch([], positions, self.group_metadata), [output for _, output in self.outputs], texts)
+        for _, output in self.outputs:
+            metrics.OUTPUTS.labels(WORKER, output.topic).inc()
+        for _, outcome in self.outcomes:
+            metrics.CONTENT_OUTCOMES.labels(outcome).inc()
+        self.committed_at = now
+        self.outputs, self.outcomes = [], []
+        self.changed.clear()
+
+    def _store(self) -> None:
+        results: dict[str, Result] = {}
+        for answer in self.unstored:
+            pending, content = answer.pending, answer.content
+            # Of two in one batch the first one stands.
+            if content is not None and pending.trigger.trigger_id not in results:
+                results[pending.trigger.trigger_id] = Result(
+                    content.trigger_id, content.content_id, content.user_id, content.source, encode(content),
+                    *pending.partition, pending.offset,
+                )  # fmt: skip
+        with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
+            earlier = self.store.insert(list(results.values()))
+        for answer in self.unstored:
+            pending = answer.pending
+            key = pending.trigger.user_id.encode()
+            place = (*pending.partition, pending.offset)
+            if answer.outcome == Outcome.REFUSED:
+                self._refuse(pending.message, pending.partition, "answer", answer.reason)
+            elif answer.content is None:
+                self._end(pending, answer.outcome)
+            elif (stored := earlier.get(pending.trigger.trigger_id)) is not None:
+                if stored.place == place:
+                    self._publish(pending.partition, pending.offset, stored.source, key, stored.payload, pending.headers)
+                else:
+                    self._end(pending, Outcome.DUPLICATE)
+            elif (result := results[pending.trigger.trigger_id]).offset == pending.offset and place[:2] == (
+                result.topic, result.partition,
+            ):  # fmt: skip
+                self._publish(pending.partition, pending.offset, result.source, key, result.payload, pending.headers)
+            else:
+                self._end(pending, Outcome.DUPLICATE)
+        self.unstored = []
+
+    def _publish(
+        self, partition: Partition, offset: int, source: str, key: bytes | None, payload: bytes,
+        headers: list[tuple[str, bytes]] | None,
+    ) -> None:  # fmt: skip
+        self.outputs.append((partition, Output(self.contents_topic, key, payload, headers)))
+        self._ended(partition, offset, Outcome.GENERATED if source == "model" else Outcome.TEMPLATE)
+
+    def _refuse(self, message: Message, partition: Partition, step: str, reason: str) -> None:
+        log.info("dead_letter", step=step, reason=reason, topic=partition.topic, offset=message.offset())
+        metrics.DEAD_LETTERS.labels(WORKER, step).inc()
+        self.outputs.append((partition, dead_letter(message, step, reason)))
+        self._ended(partition, message.offset(), Outcome.REFUSED)
+
+    def _end(self, pending: Pending, outcome: str) -> None:
+        if self._mine(pending):
+            self._ended(pending.partition, pending.offset, outcome)
+
+    def _ended(self, partition: Partition, offset: int, outcome: str) -> None:
+        self.progress[partition].end(offset, outcome)
+        self.changed.add(partition)
+        self.outcomes.append((partition, outcome))
+
+    # End
+
+    def finish(self) -> None:
+        """Publish the texts in hand, and what has ended; what still waits is read again."""
+        flights = [flight.future for flight in (self.flight, self.late_flight) if flight is not None]
+        wait(flights, LEAVE_S)
+        self.committed_at = 0
+        try:
+            self._collect()
+            self._commit()
+        except Aborted as error:
+            log.warning("batch.aborted", reason=str(error))
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        self.bus.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _trace(message: Message) -> list[tuple[str, bytes]] | None:
+    return [(name, value) for name, value in message.headers() or [] if name == "traceparent"] or None

@@ -1,0 +1,205 @@
+"""Triggers to be answered in, one answer each out: a text of the model that passed the check, or a template.
+
+Facts are read, candidates asked for in rounds (only for those that have none that passes yet), checked, and the rest is
+answered by the template. The model may be down or slow; an answer comes all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from upwell.content.choose import choose
+from upwell.content.plan import Outcome, Pending
+from upwell.content.prompt import Facts, display_title, facts_of, prompt
+from upwell.content.template import template, template_language
+from upwell.events.contracts import Content
+from upwell.events.hashing import identifier, key64
+from upwell.inference.client import InferenceUnavailable
+from upwell.inference.generate import TextGenerator
+from upwell.settings import ContentSettings
+from upwell.store.contents import ContentStore, ItemFacts
+from upwell.telemetry import metrics
+
+log = structlog.get_logger("upwell.content")
+
+TEMPLATE_MODEL: Final = "template"
+
+
+@dataclass(slots=True)
+class Answer:
+    """How a trigger ends, and with what. `reason` goes with a refused request to the dead letters."""
+
+    pending: Pending
+    outcome: str
+    content: Content | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Written:
+    answers: list[Answer]
+    tokens: int
+    """Tokens generated, refused candidates included."""
+    answered: bool
+    """The model was asked, and answered."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A trigger on its way to a text."""
+
+    pending: Pending
+    item_id: str
+    facts: Facts
+    because: list[str]
+    reason: str
+    language: str
+    candidates: list[str] = field(default_factory=list)
+    tokens: int = 0
+    rejected: int = 0
+    text: str = ""
+
+
+class Writer:
+    """Thread-safe as its parts are; one batch at a time is enough to keep the model busy."""
+
+    def __init__(self, store: ContentStore, generator: TextGenerator, settings: ContentSettings) -> None:
+        self._store = store
+        self._generator = generator
+        self._settings = settings
+
+    def write(self, batch: Sequence[Pending], *, model: bool = True) -> Written:
+        """Answer triggers, each exactly once.
+
+        Args:
+            model: False answers by template alone.
+
+        Raises:
+            psycopg.OperationalError: the facts could not be read; nothing was decided.
+        """
+        answered = self._store.answered([pending.trigger.trigger_id for pending in batch])
+        answers = []
+        fresh = []
+        for pending in batch:
+            # A result of the trigger at its own offset is known since takeover: this one stands elsewhere in the log.
+            if pending.trigger.trigger_id in answered:
+                answers.append(Answer(pending, Outcome.DUPLICATE))
+            else:
+                fresh.append(pending)
+        drafts, ended = self._drafts(fresh)
+        answers += ended
+        tokens, reached = 0, False
+        if model and drafts:
+            tokens, reached = self._generate(drafts)
+        return Written(answers + [self._finish(draft) for draft in drafts], tokens, reached)
+
+    def _drafts(self, batch: Sequence[Pending]) -> tuple[list[_Draft], list[Answer]]:
+        asking = [p.trigger.user_id for p in batch if not p.trigger.item_id]
+        slates = self._store.newest_slates(asking)
+        wanted = {p.trigger.item_id for p in batch} | {item for p in batch for item in p.trigger.because}
+        wanted |= {item for slate in slates.values() for item in slate}
+        items = self._store.facts(sorted(wanted - {""}))
+        drafts, ended = [], []
+        for pending in batch:
+            trigger = pending.trigger
+            choices = [trigger.item_id] if trigger.item_id else slates.get(trigger.user_id, [])
+            item_id = next((c for c in choices if c in items and not items[c].deleted), None)
+            if item_id is None:
+                if pending.request:
+                    what = f"item {trigger.item_id} is deleted or not known" if trigger.item_id else "the user has no ranking yet"
+                    ended.append(Answer(pending, Outcome.REFUSED, reason=f"{what}: there is nothing to write about"))
+                else:
+                    ended.append(Answer(pending, Outcome.ITEM_GONE))
+                continue
+            drafts.append(_draft(pending, item_id, items))
+        return drafts, ended
+
+    def _generate(self, drafts: Sequence[_Draft]) -> tuple[int, bool]:
+        """Candidates in rounds; returns the tokens and whether the model answered."""
+        settings = self._settings
+        tokens, reached = 0, False
+        open_ = list(drafts)
+        for turn in range(settings.candidates):
+            prompts = [prompt(d.facts, d.because, d.language, reason=d.reason) for d in open_]
+            seeds = [key64(f"{d.pending.trigger.trigger_id}/{turn}") >> 1 for d in open_]
+            try:
+                with metrics.STAGE_SECONDS.labels("content", "generate").time():
+                    texts = self._generator.generate(prompts, settings.max_tokens, settings.temperature, seeds)
+            except InferenceUnavailable as error:
+                log.warning("generator.unavailable", error=str(error), answered_by="template", triggers=len(open_))
+                metrics.INFERENCE_FAILURES.labels("text_generator").inc()
+                return tokens, reached
+            reached = True
+            for draft, generated in zip(open_, texts, strict=True):
+                tokens += generated.tokens
+                draft.tokens += generated.tokens
+                draft.candidates.append(generated.text)
+                choice = choose([generated.text], draft.facts, draft.because, draft.language, reason=draft.reason)
+                if generated.error or choice.index is None:
+                    draft.rejected += 1
+                    why = [generated.error] if generated.error else list(choice.refused[0])
+                    log.debug("candidate.refused", reasons=why, text=generated.text, item_id=draft.item_id)
+                    metrics.CONTENT_REJECTED.inc()
+                else:
+                    draft.text = generated.text
+            open_ = [draft for draft in open_ if not draft.text]
+            if not open_:
+                break
+        metrics.CONTENT_TOKENS.inc(tokens)
+        return tokens, reached
+
+    def _finish(self, draft: _Draft) -> Answer:
+        trigger = draft.pending.trigger
+        from_model = bool(draft.text)
+        text = draft.text or template(draft.facts, draft.because, draft.language, reason=draft.reason)
+        content = Content(
+            content_id=identifier("content", trigger.trigger_id),
+            trigger_id=trigger.trigger_id,
+            user_id=trigger.user_id,
+            item_ids=[draft.item_id],
+            format="text",
+            language=draft.language if from_model else template_language(draft.language),
+            text=text,
+            source="model" if from_model else "template",
+            model=self._generator.model_version if from_model else TEMPLATE_MODEL,
+            safety="passed",
+            explanation=_explanation(draft),
+            kind=trigger.kind,
+            created=time.time_ns() // 1_000_000,
+            tokens=draft.tokens,
+            candidates=len(draft.candidates),
+            rejected=draft.rejected,
+        )
+        return Answer(draft.pending, Outcome.GENERATED if from_model else Outcome.TEMPLATE, content)
+
+
+def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _Draft:
+    trigger = pending.trigger
+    item = items[item_id]
+    because = [display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title]
+    if trigger.kind == "new_item":
+        reason = "new"
+    else:
+        reason = trigger.reasons[0].kind if trigger.reasons else ""
+    if reason == "similar" and not because:
+        reason = ""
+    return _Draft(
+        pending,
+        item_id,
+        facts_of(item.title or item_id, item.categories, item.attributes, item.description),
+        because,
+        reason,
+        trigger.language or "en",
+    )
+
+
+def _explanation(draft: _Draft) -> str:
+    reasons = draft.pending.trigger.reasons
+    if reasons:
+        return reasons[0].text
+    return "you asked for it" if draft.pending.request else ""
