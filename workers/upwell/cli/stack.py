@@ -236,6 +236,8 @@ def _failures(stack: Stack) -> Iterator[None]:
         yield
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
+    except OSError as error:
+        exits.fail(exits.INFRASTRUCTURE, f"{error}: `upwell doctor` says what is missing")
     except KeyboardInterrupt:
         stack.abandon()
         print("\nupwell: interrupted", file=sys.stderr)

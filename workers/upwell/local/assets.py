@@ -225,9 +225,12 @@ def _scratch(cache: Path) -> Iterator[Path]:
 
 @contextmanager
 def _alone(cache: Path, what: str) -> Iterator[None]:
-    """One process at a time; the lock goes with the process."""
+    """One process at a time; the lock goes with the process. A cache that may only be read needs none."""
     import fcntl
 
+    if not os.access(cache, os.W_OK):
+        yield
+        return
     with (cache / f".{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

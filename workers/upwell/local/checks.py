@@ -140,7 +140,7 @@ def _libpython() -> Check:
 
 def _disk(name: str, folder: Path, need: int, variable: str) -> Check:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(existing, os.W_OK):
+    if need and not os.access(existing, os.W_OK):
         return Check(name, Verdict.PROBLEM, f"{existing} cannot be written to", f"choose another folder with {variable}")
     free = shutil.disk_usage(existing).free
     found = f"{free / 2**30:.1f} GB free at {existing}"

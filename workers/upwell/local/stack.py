@@ -98,7 +98,7 @@ class Stack:
         models: Sequence[str] | None = None,
         detached: bool = False,
         progress: Callable[[str], None] | None = None,
-        timeout_s: float = 180.0,
+        timeout_s: float = 300.0,
     ) -> Endpoints:
         """Start what does not run yet and wait until all of it is ready; downloads what is missing.
 
