@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import psutil
 import pytest
-from support import eventually
 
+from support import eventually
 from upwell.inference.client import BreakerState
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceUnavailable
