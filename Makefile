@@ -14,16 +14,17 @@ help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 # An interpreter of the wrong version, or without venv, is said before anything is made.
-$(BIN)/python:
+$(VENV)/.created:
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 	  echo "Upwell needs Python 3.11, and '$(PYTHON)' is not that. Install it (Debian, Ubuntu: python3.11 and python3.11-venv;" >&2; \
 	  echo "elsewhere: uv python install 3.11, pyenv or conda), then: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' has no venv module: install the package python3.11-venv" >&2; exit 2; }
 	@echo "Creating $(VENV) with $$('$(PYTHON)' -c 'import sys; print(sys.version.split()[0], sys.executable)')"
-	@'$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
+	@'$(PYTHON)' -m venv $(VENV)
+	@touch $@
 
-$(VENV)/.uv: requirements-uv.lock | $(BIN)/python
+$(VENV)/.uv: requirements-uv.lock | $(VENV)/.created
 	@echo "Installing uv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@touch $@

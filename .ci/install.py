@@ -6,10 +6,12 @@ uv does not read pip's configuration, so what is set there (index, certificates,
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+NEED_BYTES = 9_000_000_000
 ROOT = Path(__file__).resolve().parent.parent
 PIP_TO_UV = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -47,6 +49,10 @@ def environment() -> dict[str, str]:
 
 def main() -> int:
     """0, or the installer's exit code."""
+    # Before the first install nothing of it is there; later ones need little.
+    if not (Path(sys.prefix) / ".installed").exists() and (free := shutil.disk_usage(sys.prefix).free) < NEED_BYTES:
+        print(f"too little disk: the packages need {NEED_BYTES / 1e9:.0f} GB, {free / 1e9:.1f} GB are free at {sys.prefix}", file=sys.stderr)
+        return 3
     wanted = [["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]]
     env = environment()
     for arguments in wanted:
