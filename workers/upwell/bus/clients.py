@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import structlog
@@ -13,17 +14,31 @@ from upwell.settings import Kafka
 
 log = structlog.get_logger("upwell.bus")
 
+SAME_ERROR_S = 5.0
 
-def _on_error(error: KafkaError) -> None:
-    """Broker connections come and go; librdkafka reconnects. Fatal errors surface again where they are handled."""
-    if error.code() != KafkaError._ALL_BROKERS_DOWN:  # said once per broker already
-        log.warning("kafka.connection", error=error.str())
+
+class _Connections:
+    """Broker connections come and go, and librdkafka reconnects: said once per while. Fatal errors surface again where
+    they are handled."""
+
+    def __init__(self) -> None:
+        self._said = -SAME_ERROR_S
+        self._left_out = 0
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if now - self._said < SAME_ERROR_S:
+            self._left_out += 1
+            return
+        self._said = now
+        left_out, self._left_out = self._left_out, 0
+        log.warning("kafka.connection", error=error.str(), left_out=left_out)
 
 
 def _common(kafka: Kafka) -> dict[str, Any]:
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
-        "error_cb": _on_error,
+        "error_cb": _Connections(),
         # A broker that restarts is back within seconds: look often.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
@@ -76,6 +91,23 @@ def log_reader(kafka: Kafka, name: str) -> Consumer:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
+        }
+    )
+
+
+def group_observer(kafka: Kafka, worker: str) -> Consumer:
+    """Asks for the committed offsets of `worker`'s group, without joining it.
+
+    AdminClient has the same question, but librdkafka 2.16 aborts the process when the coordinator is away meanwhile.
+    """
+    return Consumer(
+        {
+            **_common(kafka),
+            **kafka.consumer_options,
+            "group.id": group_id(kafka, worker),
+            "enable.auto.commit": False,
+            # What is committed now, without waiting for transactions in flight.
+            "isolation.level": "read_uncommitted",
         }
     )
 

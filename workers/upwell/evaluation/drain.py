@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     TopicPartition,
@@ -52,10 +52,14 @@ class Drain:
         self._kafka = kafka
         self._reader = reader
         self._admin: AdminClient | None = clients.admin(kafka)
+        self._members: dict[str, Consumer] = {}
 
     def close(self) -> None:
         """Let go of the broker; the latest standings stay."""
         self._admin = None
+        for member in self._members.values():
+            member.close()
+        self._members.clear()
 
     @property
     def _client(self) -> AdminClient:
@@ -113,7 +117,8 @@ class Drain:
         return Standing(sum(committed.values()), lag)
 
     def _committed(self, worker: str, places: Iterable[Place]) -> dict[Place, int]:
-        group = clients.group_id(self._kafka, worker)
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-        (future,) = self._client.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S).values()
-        return {(tp.topic, tp.partition): tp.offset for tp in future.result().topic_partitions if tp.offset > 0}
+        if worker not in self._members:
+            self._members[worker] = clients.group_observer(self._kafka, worker)
+        asked = [TopicPartition(*place) for place in places]
+        answers = self._members[worker].committed(asked, timeout=TIMEOUT_S) if asked else []
+        return {(tp.topic, tp.partition): tp.offset for tp in answers if tp.offset > 0}
