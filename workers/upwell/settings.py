@@ -261,7 +261,7 @@ class Settings(BaseSettings):
 
 
 _FILE: ContextVar[dict[str, Any]] = ContextVar("settings_file")
-NOT_SETTINGS = {"UPWELL_CONFIG", "UPWELL_HOME", "UPWELL_CACHE", "UPWELL_MODEL_DIR", "UPWELL_GENERATOR_THREADS"}
+NOT_SETTINGS = {"UPWELL_CONFIG", "UPWELL_HOME", "UPWELL_CACHE", "UPWELL_MODEL_DIR", "UPWELL_GENERATOR_THREADS", "UPWELL_STACK"}
 """Variables with the prefix that say where things are, not how they behave."""
 
 

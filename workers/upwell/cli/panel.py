@@ -18,11 +18,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from upwell.bus.topics import Topic
 from upwell.cli.spotlight import Card, Spotlight
 from upwell.local.demo import WORKERS, Demo
 
 LINE_S = 2.0
 FRAME_S = 0.25
+CARD_LINES = 24
 RATE_LOOKS = 4
 """Speeds are taken over so many looks at the offsets, about a second apart."""
 
@@ -124,8 +126,8 @@ class LivePanel:
         )
         parts: list[RenderableType] = [head, self._workers(demo)]
         cards = 3 if width >= 120 else 2
-        room = height - 10
-        if self._spotlight is not None and room >= 8:
+        room = min(height - 8, CARD_LINES)
+        if self._spotlight is not None and room >= 9:
             row = Table.grid(expand=True)
             chosen = self._spotlight.cards(cards)
             for _ in chosen:
@@ -148,7 +150,7 @@ class LivePanel:
             "interactions": f"{reader.numbering.rankings:,} rankings   {self._latency}",
             "content": f"{sources.count('model'):,} texts by the model, {sources.count('template'):,} from a template; "
             f"{skipped:,} skipped to keep up",
-            "trends": "batches of counts, by item and category",
+            "trends": f"{reader.records[Topic.STATISTICS]:,} batches of counts, by item and category",
         }
         for name in WORKERS:
             lag = demo.drain.latest[name].lag
@@ -165,9 +167,9 @@ class LivePanel:
 
 def _card(card: Card, room: int) -> RenderableType:
     """One user: what they did, what is ranked for them now and why, what was written for them."""
-    lines: list[RenderableType] = [Text(text, style="cyan", no_wrap=True, overflow="ellipsis") for text in card.did[-2:]]
+    lines: list[RenderableType] = [Text(text, style="cyan", no_wrap=True, overflow="ellipsis") for text in card.did[-3:]]
     lines.append(Text())
-    items = max(1, min(5, (room - 9) // 2))
+    items = max(1, min(5, (room - 11) // 2))
     for place, item in enumerate(card.ranked[:items], 1):
         mark = {"new": ("new ", "green"), "up": ("▲ ", "green"), "down": ("▼ ", "red")}.get(item.moved, ("", ""))
         lines.append(Text.assemble(f"{place} ", mark, (item.title, "bold"), no_wrap=True, overflow="ellipsis"))

@@ -44,6 +44,13 @@ class Card:
     raw: bytes = b""
 
 
+def _reason(item: RankedItem) -> str:
+    """The strongest reason; one with an item of the user's own as evidence already at half that strength."""
+    strongest = max((reason.share for reason in item.reasons), default=0.0)
+    telling = [reason for reason in item.reasons if reason.item_id and reason.share >= strongest / 2] or item.reasons
+    return max(telling, key=lambda reason: reason.share).text if telling else ""
+
+
 class Spotlight:
     """Chooses users and keeps their cards up to date."""
 
@@ -102,8 +109,7 @@ class Spotlight:
             moved = "new"
         elif before is not None and before != place:
             moved = "up" if place < before else "down"
-        best = max(item.reasons, key=lambda reason: reason.share, default=None)
-        return Shown(self._title(item.item_id), best.text if best else "", moved)
+        return Shown(self._title(item.item_id), _reason(item), moved)
 
     def _sentence(self, raw: bytes) -> str:
         try:

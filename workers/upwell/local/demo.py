@@ -212,13 +212,13 @@ class Demo:
             self.supervisor.start(
                 f"worker-{name}",
                 [sys.executable, "-m", "upwell.cli.main", "worker", name, *config, *sets],
-                env={**os.environ, **self.environment()},
+                # The marker lets the next run find and end what a killed one left.
+                env={**os.environ, **self.environment(), "UPWELL_STACK": str(self.stack.home)},
                 log_path=self.worker_log(name),
             )
-        self._await(self.drain.present, "the workers to join their groups")
-        self.show.say("workers have joined their groups")
 
     def _publish_items(self) -> None:
+        """Items go in while the workers start; the stream waits until both are done."""
         self.phase = "embedding items"
         now = time.time_ns() // 1_000_000
         records = []
@@ -233,6 +233,8 @@ class Demo:
             f"{len(self.reader.features):,} items embedded in {time.monotonic() - began:.1f} s"
             + (f", {refused:,} refused" if refused else "")
         )
+        self._await(self.drain.present, "the workers to join their groups")
+        self.show.say("the workers have joined their groups")
 
     def _items_done(self, published: int) -> bool:
         publisher = self.publisher
