@@ -27,7 +27,7 @@ from upwell.local.paths import environment_bin, triton_models
 
 LOAD_TIMEOUT_S = 300
 NICE = 10
-"""Events are ranked first, texts are written with what is left of the machine."""
+"""Once its models are loaded: events are ranked first, texts are written with what is left of the machine."""
 MISSED_LOOKS = 3
 """So many looks without a model's process in a row: it has died (one may fall between two versions of it)."""
 
@@ -56,6 +56,7 @@ class Triton:
         self._lock = threading.Lock()
         self._processes: dict[str, int] = {}
         self._missed: dict[str, int] = {}
+        self._ready_pid = 0
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -138,7 +139,7 @@ class Triton:
         return {
             "argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder,
             # Only on SIGTERM does it end its models' processes, too.
-            "stop_signal": signal.SIGTERM, "death_signal": signal.SIGTERM, "stop_timeout_s": 10.0, "nice": NICE,
+            "stop_signal": signal.SIGTERM, "death_signal": signal.SIGTERM, "stop_timeout_s": 10.0,
         }  # fmt: skip
 
     def ready(self, pid: int) -> bool:
@@ -160,7 +161,13 @@ class Triton:
             processes = self._model_processes(pid)
             self._processes |= {name: processes.get(name, 0) for name in due}
             self._missed = {}
-        return all(name in self._processes for name in wanted)
+        if not all(name in self._processes for name in wanted):
+            return False
+        if pid != self._ready_pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.setpriority(os.PRIO_PGRP, pid, NICE)
+            self._ready_pid = pid
+        return True
 
     def after_exit(self) -> None:
         """Forget what was loaded, and free the shared memory that a killed server leaves."""
