@@ -239,8 +239,8 @@ def _failures(stack: Stack) -> Iterator[None]:
     except OSError as error:
         exits.fail(exits.INFRASTRUCTURE, f"{error}: `upwell doctor` says what is missing")
     except KeyboardInterrupt:
+        print("\nupwell: interrupted, stopping", file=sys.stderr, flush=True)
         stack.abandon()
-        print("\nupwell: interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
 
 

@@ -139,7 +139,7 @@ class Triton:
         return {
             "argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder,
             # Only on SIGTERM does it end its models' processes, too.
-            "stop_signal": signal.SIGTERM, "death_signal": signal.SIGTERM, "stop_timeout_s": 10.0,
+            "stop_signal": signal.SIGTERM, "death_signal": signal.SIGTERM, "stop_timeout_s": 6.0,
         }  # fmt: skip
 
     def ready(self, pid: int) -> bool:
