@@ -107,9 +107,12 @@ def _run(plan: Plan, show: Show) -> tuple[Demo, Report]:
             return run, report
         except (DemoError, StackError) as error:
             exits.fail(exits.INFRASTRUCTURE, str(error))
+        except KeyboardInterrupt:
+            pass  # said below, after the panel has given the terminal back
         finally:
             for number in ENDING:
                 signal.signal(number, _interrupt)
+    raise KeyboardInterrupt
 
 
 def _plan(
