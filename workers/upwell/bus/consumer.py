@@ -6,9 +6,11 @@ the partitions start again where their owner says, and `Aborted` tells the worke
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -30,6 +32,11 @@ log = structlog.get_logger("upwell.bus")
 
 TRANSACTION_PATIENCE_S = 120.0
 """How long a transaction's calls are retried before the batch is given up and read again."""
+
+
+STUCK_S = 6.0
+"""How long one sending of offsets may take; librdkafka does not always keep the timeout that it is given."""
+CALL_TIMEOUT_S = 10.0
 
 
 class Partition(NamedTuple):
@@ -63,6 +70,38 @@ class Owner(Protocol):
 
     def release(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         """Let go of the partitions: `lost` means that somebody else may own them already, so write nothing."""
+
+
+class _Stuck(Exception):
+    """A call into librdkafka does not come back."""
+
+
+def _bounded(call: Callable[..., None], *args: Any) -> None:
+    """Call in a thread of its own, for a bounded time.
+
+    `send_offsets_to_transaction` can ignore its timeout and wait for ever when the group coordinator goes away in between
+    (librdkafka issues 5456 and 5511). The thread is then left behind with its producer.
+
+    Raises:
+        _Stuck: no answer within `STUCK_S`.
+    """
+    outcome: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            call(*args)
+        except BaseException as error:
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    threading.Thread(target=work, daemon=True, name="transaction").start()
+    try:
+        error = outcome.get(timeout=STUCK_S)
+    except Empty:
+        raise _Stuck from None
+    if error is not None:
+        raise error
 
 
 @dataclass
@@ -145,10 +184,15 @@ class TransactionalConsumer:
             # Flushing first leaves nothing for commit_transaction to wait for: its own wait polls in steps of 100 ms.
             producer.flush()
             if offsets:
-                self._retrying(producer.send_offsets_to_transaction, offsets, metadata)
+                self._retrying(_bounded, producer.send_offsets_to_transaction, offsets, metadata)
             self._retrying(producer.commit_transaction)
         except KafkaException as error:
             self._give_up(error)
+        except _Stuck as error:
+            log.warning("transaction.stuck", error="the broker's answer to the offsets never came", again="new producer")
+            # Of the same id: it ends the old one's transaction, which nobody can commit any more.
+            self._producer = self._new_producer()
+            raise Aborted("the offsets could not be sent") from error
 
     @staticmethod
     def _produce(producer: Producer, output: Output) -> None:
@@ -165,7 +209,7 @@ class TransactionalConsumer:
         deadline = time.monotonic() + TRANSACTION_PATIENCE_S
         while True:
             try:
-                call(*args, 10.0)
+                call(*args, CALL_TIMEOUT_S)
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise
@@ -324,6 +368,6 @@ class TransactionalConsumer:
                 f"{message.topic()} [{message.partition()}]: the position lies outside the log ({error.str()}). "
                 "Its records have expired, or the topic was re-created. `upwell rebase` sets a new position"
             )
-        if error.fatal() or code == KafkaError.FENCED_INSTANCE_ID:
+        if error.fatal() or code in {KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}:
             raise Fenced(f"slot {self.slot} of {self.worker}: {error.str()}")
         log.warning("consume.error", error=error.str())

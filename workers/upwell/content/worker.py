@@ -47,6 +47,8 @@ MOST_WAITING: Final = 10_000
 MOST_REQUESTS: Final = 2_000
 IDLE_S: Final = 0.25
 BUSY_S: Final = 0.05
+GATHER_MS: Final = 50
+"""A batch that is not full waits this long for more: the model takes hardly longer for eight than for one."""
 COMMIT_SKIPS_MS: Final = 250
 """Skips are committed together; contents at once."""
 POSTGRES_PAUSE_MS: Final = 1_000
@@ -113,6 +115,7 @@ class Pipeline:
         self.epochs: dict[Partition, int] = {}
         self.paused: set[Partition] = set()
         self.flight: Flight | None = None
+        self.gathering_since = 0
         self.late: list[Pending] = []
         """Requests that waited too long for the model: the template answers."""
         self.late_flight: Flight | None = None
@@ -257,16 +260,23 @@ class Pipeline:
         if now < self.postgres_again:
             return
         if self.flight is None and len(self.waiting):
-            most = self.content.batch
-            affordable = min(most, self.budget.answers(now))
-            if affordable < most:
-                affordable = max(affordable, min(most, self.waiting.requests()))
-            batch = self.waiting.take(affordable)
-            if batch:
-                self.flight = Flight(batch, self.threads.submit(self.writer.write, batch))
+            self.gathering_since = self.gathering_since or now
+            if len(self.waiting) >= self.content.batch or now - self.gathering_since >= GATHER_MS:
+                self._take(now)
         if self.late_flight is None and self.late:
             batch, self.late = self.late[:READ], self.late[READ:]
             self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False))
+
+    def _take(self, now: int) -> None:
+        """Start the most urgent ones that the budget allows; requests are answered on credit."""
+        most = self.content.batch
+        affordable = min(most, self.budget.answers(now))
+        if affordable < most:
+            affordable = max(affordable, min(most, self.waiting.requests()))
+        batch = self.waiting.take(affordable)
+        if batch:
+            self.gathering_since = 0
+            self.flight = Flight(batch, self.threads.submit(self.writer.write, batch))
 
     def _collect(self) -> None:
         if self.flight is not None and self.flight.future.done():
