@@ -180,7 +180,11 @@ class Deployment:
 
     def drained(self, worker: str, *names: str, timeout: float = 60) -> None:
         """Wait until the worker's group has committed everything that is in these topics now."""
-        ends = {(self.topic(name), n): self._end(self.topic(name), n) for name in names for n in range(self.settings.kafka.partitions)}
+        ends = {
+            (self.topic(name), n): self._end(self.topic(name), n)
+            for name in names
+            for n in range(self.settings.kafka.partitions)
+        }
 
         def done() -> bool:
             try:

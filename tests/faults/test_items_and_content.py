@@ -22,7 +22,9 @@ pytestmark = pytest.mark.faults
 TOPICS = (*topics.TRIGGERS.values(), "requests")
 
 
-def test_the_broker_is_killed_under_the_items_and_the_content_worker(full_stack: Stack, prefix: str, tmp_path: Path) -> None:
+def test_the_broker_is_killed_under_the_items_and_the_content_worker(
+    full_stack: Stack, prefix: str, tmp_path: Path
+) -> None:
     now = int(time.time() * 1000)
     count = 40
     with deployed(full_stack, prefix, content={"max_tokens": 16, "max_wait_s": 3}) as own:
@@ -31,7 +33,9 @@ def test_the_broker_is_killed_under_the_items_and_the_content_worker(full_stack:
             for n in range(first, first + count):
                 own.produce("items", f"i{n}", {"item_id": f"i{n}", "title": f"Film {n}", "ts": now})
                 if n < count:
-                    own.produce("requests", f"u{n}", {"request_id": "q", "user_id": f"u{n}", "ts": now, "item_id": f"i{n}"})
+                    own.produce(
+                        "requests", f"u{n}", {"request_id": "q", "user_id": f"u{n}", "ts": now, "item_id": f"i{n}"}
+                    )
             own.flush()
 
         for n in range(count):

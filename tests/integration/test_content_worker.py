@@ -137,7 +137,9 @@ def test_killed_at_any_moment_every_trigger_ends_once(own: Deployment) -> None:
     own.flush()
     for least in (1, 12):
         with own.worker("content") as worker:
-            eventually(lambda n=least: own.rows(f"SELECT 1 FROM contents HAVING count(*) >= {n}"), 60, "some are stored")
+            eventually(
+                lambda n=least: own.rows(f"SELECT 1 FROM contents HAVING count(*) >= {n}"), 60, "some are stored"
+            )
             worker.kill()
     with own.worker("content"):
         own.drained("content", *TOPICS, timeout=90)

@@ -38,7 +38,12 @@ def test_requests_are_all_kept_and_come_first_in_the_order_of_asking() -> None:
 
 def test_priority_comes_before_freshness_and_freshness_before_age() -> None:
     waiting = Waiting(WAIT)
-    low, old, new, high = pending("a", priority=2), pending("b", created=NOW - 9), pending("c"), pending("d", priority=0)
+    low, old, new, high = (
+        pending("a", priority=2),
+        pending("b", created=NOW - 9),
+        pending("c"),
+        pending("d", priority=0),
+    )
     for one in (low, old, new, high):
         waiting.add(one, NOW)
     assert waiting.take(3) == [high, new, old]

@@ -22,7 +22,9 @@ def test_the_position_is_the_first_that_has_not_ended() -> None:
     assert outcomes(progress.text()) == {"generated": 2, "expired": 1}
 
 
-@pytest.mark.parametrize("text", ["", "upwell", "{", "[]", '{"v": 1, "ended": "not base85 \u00e9"}', '{"ended": "zzzzz"}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "upwell", "{", "[]", '{"v": 1, "ended": "not base85 \u00e9"}', '{"ended": "zzzzz"}', "null"]
+)
 def test_foreign_metadata_means_that_nothing_beyond_has_ended(text: str) -> None:
     progress = Progress(5, text)
     assert progress.read(5)
@@ -30,7 +32,9 @@ def test_foreign_metadata_means_that_nothing_beyond_has_ended(text: str) -> None
 
 
 @given(st.lists(st.integers(0, 400), unique=True, min_size=1), st.randoms(use_true_random=False), st.data())
-def test_a_new_owner_goes_on_exactly_where_the_old_one_was(offsets: list[int], draw: random.Random, data: st.DataObject) -> None:
+def test_a_new_owner_goes_on_exactly_where_the_old_one_was(
+    offsets: list[int], draw: random.Random, data: st.DataObject
+) -> None:
     offsets.sort()
     progress = Progress(0)
     for offset in offsets:

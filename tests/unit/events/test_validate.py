@@ -208,7 +208,16 @@ def test_random_bytes_raise_nothing_else(read: object, key: bytes | None, value:
 @pytest.mark.parametrize(("read", "valid"), list(zip(READERS, [FILM, CLICK, WISH], strict=True)))
 @given(data=st.data())
 def test_what_passes_can_be_stored_and_published(read: object, valid: dict, data: st.DataObject) -> None:
-    known = {**valid, "value": 1, "context": {}, "description": "", "position": 1, "media": [], "language": "", "ts": NOW}
+    known = {
+        **valid,
+        "value": 1,
+        "context": {},
+        "description": "",
+        "position": 1,
+        "media": [],
+        "language": "",
+        "ts": NOW,
+    }
     changed = data.draw(st.dictionaries(st.sampled_from(sorted(known)), json_values, min_size=1, max_size=3))
     value = json.dumps(known | changed).encode("utf-8", "surrogatepass")
     key = str((known | changed).get("item_id" if "title" in valid else "user_id")).encode("utf-8", "surrogatepass")

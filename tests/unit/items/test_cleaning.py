@@ -44,7 +44,9 @@ def test_cleaned_text_is_plain_and_normal(raw: str) -> None:
 
 
 @pytest.mark.timeout(60)  # a quadratic pattern would take hours
-@pytest.mark.parametrize("unit", ["<!", "<a ", "<!--", "&", "<a b='", "<script>", "</", "<a/", "<?", '<a "', "<style>x"])
+@pytest.mark.parametrize(
+    "unit", ["<!", "<a ", "<!--", "&", "<a b='", "<script>", "</", "<a/", "<?", '<a "', "<style>x"]
+)
 def test_hostile_markup_takes_linear_time(unit: str) -> None:
     assert isinstance(clean_text(unit * 300_000), str)
 
@@ -63,7 +65,9 @@ def test_the_encoder_reads_words_and_the_most_telling_first() -> None:
     attributes = {"imdb_id": "tt007", "director": "Ridley Scott", "cast": ["Weaver", "Holm"], "poster": "http://x/y.png",
                   "year": 1979, "votes": "12.5", "site": "https://a"}  # fmt: skip
     text = encoder_text("Alien (1979)", ["Horror", "Sci-Fi"], "In space no one can hear you.", attributes)
-    assert text == "Alien (1979). Horror, Sci-Fi. In space no one can hear you. cast: Weaver, Holm. director: Ridley Scott"
+    assert (
+        text == "Alien (1979). Horror, Sci-Fi. In space no one can hear you. cast: Weaver, Holm. director: Ridley Scott"
+    )
 
 
 def test_the_encoders_text_survives_the_store() -> None:

@@ -189,7 +189,9 @@ class TransactionalConsumer:
         except KafkaException as error:
             self._give_up(error)
         except _Stuck as error:
-            log.warning("transaction.stuck", error="the broker's answer to the offsets never came", again="new producer")
+            log.warning(
+                "transaction.stuck", error="the broker's answer to the offsets never came", again="new producer"
+            )
             # Of the same id: it ends the old one's transaction, which nobody can commit any more.
             self._producer = self._new_producer()
             raise Aborted("the offsets could not be sent") from error

@@ -192,11 +192,17 @@ class Pipeline:
     def _pause(self) -> None:
         """Read no further where too much waits, or where the commit would have too much to say."""
         crowded = len(self.waiting) > MOST_WAITING
-        asked = len(self.late) > MOST_REQUESTS or (len(self.waiting) > MOST_REQUESTS and self.waiting.requests() > MOST_REQUESTS)
+        asked = len(self.late) > MOST_REQUESTS or (
+            len(self.waiting) > MOST_REQUESTS and self.waiting.requests() > MOST_REQUESTS
+        )
         wanted = set()
         for partition, progress in self.progress.items():
             full = progress.ahead + READ > MOST_AHEAD
-            held = asked if partition.topic == self.requests_topic else crowded and self.priorities[partition.topic] != "high"
+            held = (
+                asked
+                if partition.topic == self.requests_topic
+                else crowded and self.priorities[partition.topic] != "high"
+            )
             if full or held:
                 wanted.add(partition)
         if wanted != self.paused:
@@ -357,7 +363,9 @@ class Pipeline:
                 self._end(pending, answer.outcome)
             elif (stored := earlier.get(pending.trigger.trigger_id)) is not None:
                 if stored.place == place:
-                    self._publish(pending.partition, pending.offset, stored.source, key, stored.payload, pending.headers)
+                    self._publish(
+                        pending.partition, pending.offset, stored.source, key, stored.payload, pending.headers
+                    )
                 else:
                     self._end(pending, Outcome.DUPLICATE)
             elif (result := results[pending.trigger.trigger_id]).offset == pending.offset and place[:2] == (

@@ -111,7 +111,11 @@ class Writer:
             item_id = next((c for c in choices if c in items and not items[c].deleted), None)
             if item_id is None:
                 if pending.request:
-                    what = f"item {trigger.item_id} is deleted or not known" if trigger.item_id else "the user has no ranking yet"
+                    what = (
+                        f"item {trigger.item_id} is deleted or not known"
+                        if trigger.item_id
+                        else "the user has no ranking yet"
+                    )
                     ended.append(Answer(pending, Outcome.REFUSED, reason=f"{what}: there is nothing to write about"))
                 else:
                     ended.append(Answer(pending, Outcome.ITEM_GONE))
@@ -181,11 +185,10 @@ class Writer:
 def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _Draft:
     trigger = pending.trigger
     item = items[item_id]
-    because = [display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title]
-    if trigger.kind == "new_item":
-        reason = "new"
-    else:
-        reason = trigger.reasons[0].kind if trigger.reasons else ""
+    because = [
+        display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title
+    ]
+    reason = trigger.reasons[0].kind if trigger.reasons else ""
     if reason == "similar" and not because:
         reason = ""
     return _Draft(

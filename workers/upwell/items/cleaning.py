@@ -23,11 +23,15 @@ ATTRIBUTE_VALUES: Final = 8
 # A tag begins with a letter: "a < b" and "<3" are text. All patterns are linear in the text's length.
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)[^<>]*>")
 _DECLARATION = re.compile(r"<[!?][^<>]*>")
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]+")
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]+"
+)
 _SPACES = re.compile(r"\s+")
 _INLINE: Final = frozenset("a abbr b bdi big cite code em font i ins mark s small span strong sub sup tt u wbr".split())
 _LINK = re.compile(r"^(https?:|s3:|gs:|file:|data:|www\.)|^/\S*$", re.IGNORECASE)
-_NOT_WORDS = re.compile(r"(^|_)(id|ids|url|uri|link|image|poster|hash|slug|isbn|asin|sku|ts|timestamp|price)$", re.IGNORECASE)
+_NOT_WORDS = re.compile(
+    r"(^|_)(id|ids|url|uri|link|image|poster|hash|slug|isbn|asin|sku|ts|timestamp|price)$", re.IGNORECASE
+)
 
 
 def clean_text(text: str) -> str:
@@ -91,7 +95,9 @@ def encoder_text(title: str, categories: Sequence[str], description: str, attrib
     for key in sorted(attributes):
         value = attributes[key]
         values = value if isinstance(value, list) else [value]
-        words = [v for v in values if isinstance(v, str) and v and not v.replace(".", "").isdigit() and not _LINK.match(v)]
+        words = [
+            v for v in values if isinstance(v, str) and v and not v.replace(".", "").isdigit() and not _LINK.match(v)
+        ]
         if words and not _NOT_WORDS.search(key):
             parts.append(f"{key.replace('_', ' ')}: {', '.join(words[:ATTRIBUTE_VALUES])[:ATTRIBUTE_CHARACTERS]}")
     return ". ".join(part.rstrip(".") for part in parts if part)[:TEXT_CHARACTERS]

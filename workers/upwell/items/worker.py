@@ -144,7 +144,9 @@ class Pipeline:
         for row in rows:
             if row.item.item_id in accepted:
                 outputs.append(self._features(row, model_version, changes[row.item.item_id].message))
-        outputs += [Output(self.features_topic, id_.encode(), None, _trace(changes[id_].message)) for id_ in sorted(gone)]
+        outputs += [
+            Output(self.features_topic, id_.encode(), None, _trace(changes[id_].message)) for id_ in sorted(gone)
+        ]
         new = [row for row in rows if accepted.get(row.item.item_id)]
         with metrics.STAGE_SECONDS.labels(WORKER, "audience").time():
             triggers = self._insist(batch, lambda: self.audience.triggers(new, model_version))
