@@ -56,6 +56,8 @@ def test_faithful_texts_pass(text):
         ("You liked Alien, so try Alien.", "reason"),
         ("Alien is popular right now.", "reason"),
         ("Weil dir Jaws gefallen hat und du das magst, ist Alien der Film für dich.", "language"),
+        ("Alien is a horror horror from 1979, and you liked Jaws.", "repetition"),
+        ("Alien, a horror film, is a mix of horror and sci-fi. You liked Jaws.", "repetition"),
         ("Alien is for you and for you, and Alien is for you and for you.", "repetition"),
         ("Alien is a film\x00 that you may like, as you liked Jaws.", "form"),
         ("Alien: see https://example.org for more, as you liked Jaws.", "form"),
@@ -76,6 +78,12 @@ def test_other_catalogues_are_checked_the_same_way():
     assert check(text, LAMP, taste=["Lighting"]) == []
     assert check(text.replace("Nordo", "Ikea"), LAMP, taste=["Lighting"]) == ["name: Ikea"]
     assert check("Oak Desk Lamp X-30 is a film for you.", LAMP) == ["kind: film"]
+
+
+def test_a_kind_may_be_told_again_as_the_reason():
+    text = "More horror? Alien is a horror film by Ridley Scott."
+    assert check(text, ALIEN, taste=["Horror"]) == []
+    assert check(text, ALIEN) == ["repetition: horror again"]
 
 
 def test_a_liked_item_has_to_be_given():

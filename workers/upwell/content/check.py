@@ -105,6 +105,7 @@ def check(
     known = _words(source)
     problems += _language(own, language)
     problems += _repetition(own)
+    problems += _kind_twice(_without(folded, titles), facts, told=reason_kind(because, reason, taste) == "taste")
     problems += _numbers(text, source)
     problems += _names(text, known, language)
     problems += [f"quote: {q!r}" for q in _QUOTED.findall(text) if _fold(q) not in _fold(source)]
@@ -195,6 +196,16 @@ def _repetition(own: str) -> list[str]:
     fours = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
     if any(n > 1 for n in fours.values()) or re.search(r"\b(\w+) \1\b", own):
         return ["repetition: the same words again"]
+    return []
+
+
+def _kind_twice(untitled: str, facts: Facts, *, told: bool) -> list[str]:
+    """`a comedy comedy`; or `…'s drama is a drama`, unless a kind is `told` again as the reason."""
+    for category in facts.categories:
+        word = _fold(category)
+        times = len(re.findall(r"(?<!\w)" + re.escape(word) + r"(?!\w)", untitled))
+        if times > (2 if told else 1) or f"{word} {word}" in untitled:
+            return [f"repetition: {word} again"]
     return []
 
 

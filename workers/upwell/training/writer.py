@@ -184,4 +184,6 @@ def _save(taught: Any, adapter_dir: Path) -> None:
     config = taught.peft_config["default"]
     config.inference_mode, config.base_model_name_or_path = True, None
     config.save_pretrained(adapter_dir)
-    save_file(state, adapter_dir / "adapter_model.safetensors", metadata={"format": "pt"})
+    weights = adapter_dir / "adapter_model.safetensors"
+    save_file(state, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # the model server may run as another user
