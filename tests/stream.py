@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +17,7 @@ from support import eventually
 from upwell.bus.reader import LogReader
 from upwell.bus.topics import Topic
 from upwell.events.codec import encode
-from upwell.events.contracts import Interaction, ItemFeatures
+from upwell.events.contracts import Interaction, ItemFeatures, Ranking
 
 DIMENSION = 16
 START_MS = 1_700_000_000_000
@@ -78,3 +80,33 @@ class Stream(Deployment):
             yield Log(reader)
         finally:
             reader.close()
+
+
+def rankings(records: list[Message]) -> dict[str, list[Ranking]]:
+    found: dict[str, list[Ranking]] = defaultdict(list)
+    for record in records:
+        ranking = msgspec.json.decode(record.value(), type=Ranking)
+        found[ranking.user_id].append(ranking)
+    return found
+
+
+def assert_numbering(by_user: dict[str, list[Ranking]]) -> None:
+    """Guarantee 9, as a reader sees it."""
+    for published in by_user.values():
+        last = (0, 0, 0)
+        for ranking in published:
+            now = (ranking.generation, ranking.version, ranking.revision)
+            assert now > last, f"{ranking.user_id}: {now} after {last}"
+            assert ranking.version == last[1] + ranking.events, f"{ranking.user_id}: {now} after {last}"
+            last = now
+
+
+def total(records: list[Message]) -> int:
+    return sum(published[-1].version for published in rankings(records).values())
+
+
+def send_random(stream: Stream, ids: list[str], count: int, users: int = 40, start: int = 0) -> None:
+    rng = random.Random(start)
+    for number in range(start, start + count):
+        stream.event(number, f"u{rng.randrange(users)}", rng.choice(ids))
+    stream.flush()

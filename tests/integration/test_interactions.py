@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
 from numpy.typing import NDArray
+
 from deployment import Worker, header
-from stream import DIMENSION, START_MS, Stream
+from stream import DIMENSION, START_MS, Stream, assert_numbering, rankings, send_random, total
 from support import eventually
 from upwell.bus import clients
 from upwell.bus.topics import Topic
@@ -265,29 +265,6 @@ def test_another_topic_of_the_same_name_stops_the_worker(stream: Stream) -> None
         assert "upwell rebase" in worker.log.read_text()
 
 
-def rankings(records: list[Message]) -> dict[str, list[Ranking]]:
-    found: dict[str, list[Ranking]] = defaultdict(list)
-    for record in records:
-        ranking = msgspec.json.decode(record.value(), type=Ranking)
-        found[ranking.user_id].append(ranking)
-    return found
-
-
-def assert_numbering(by_user: dict[str, list[Ranking]]) -> None:
-    """Guarantee 9, as a reader sees it."""
-    for published in by_user.values():
-        last = (0, 0, 0)
-        for ranking in published:
-            now = (ranking.generation, ranking.version, ranking.revision)
-            assert now > last, f"{ranking.user_id}: {now} after {last}"
-            assert ranking.version == last[1] + ranking.events, f"{ranking.user_id}: {now} after {last}"
-            last = now
-
-
-def total(records: list[Message]) -> int:
-    return sum(published[-1].version for published in rankings(records).values())
-
-
 def shown(ranking: Ranking) -> list[str]:
     return [item.item_id for item in ranking.items]
 
@@ -305,13 +282,6 @@ def counted(stream: Stream) -> int:
     with stream.reading(Topic.STATISTICS) as log:
         records = [msgspec.json.decode(record.value(), type=Statistics) for record in log.to_end()]
     return sum(count.events for record in records for count in record.items)
-
-
-def send_random(stream: Stream, ids: list[str], count: int, users: int = 40, start: int = 0) -> None:
-    rng = random.Random(start)
-    for number in range(start, start + count):
-        stream.event(number, f"u{rng.randrange(users)}", rng.choice(ids))
-    stream.flush()
 
 
 def taken(worker: Worker) -> None:

@@ -42,7 +42,8 @@ def _common(kafka: Kafka) -> dict[str, Any]:
         # A broker that restarts is back within seconds: look often.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
-        "log_level": 4,
+        # Failing connections reach us through error_cb; on standard error librdkafka would say each of them.
+        "log_level": 2,
         **kafka.options,
     }
 
