@@ -21,12 +21,16 @@ from upwell.local.stack import Stack
 pytestmark = pytest.mark.integration
 
 
+def reachable(folder: Path) -> Path:
+    """Postgres, which does not run as root, must be able to walk there."""
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+    return folder
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    # Postgres, which does not run as root, must reach it.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    yield tmp_path
+    yield reachable(tmp_path)
     Stack(tmp_path / "demo").wipe()
 
 
@@ -62,8 +66,16 @@ def nothing_is_left(home: Path) -> None:
     assert not (home / "demo" / "stack.json").exists()
 
 
-def test_movielens_from_start_to_end(home: Path) -> None:
-    report = finished(home, "--events", "3000", "--speed", "max")
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A run that left its servers, and its report."""
+    home = reachable(tmp_path_factory.mktemp("kept"))
+    yield home, finished(home, "--events", "3000", "--speed", "max", "--keep")
+    Stack(home / "demo").wipe()
+
+
+def test_movielens_from_start_to_end(kept: tuple[Path, dict[str, Any]]) -> None:
+    home, report = kept
 
     assert (report["events"], report["lost"], report["duplicated"], report["dead_letters"]) == (3000, 0, 0, 0)
     assert report["items"] == 1682
@@ -71,10 +83,13 @@ def test_movielens_from_start_to_end(home: Path) -> None:
     assert report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["seconds"] > 0
     assert report["contents"] <= report["triggers"]
-    nothing_is_left(home)
+    assert "upwell down --home" in said(home)
+    assert "UPWELL_KAFKA__TOPIC_PREFIX=demo-" in (home / "demo" / "demo.env").read_text()
 
 
-def test_own_files_with_everything_that_people_get_wrong(home: Path) -> None:
+def test_own_files_with_everything_that_people_get_wrong(kept: tuple[Path, dict[str, Any]]) -> None:
+    home, _ = kept
+    supervisor = Stack(home / "demo").status()["supervisor"]
     rows = ["user,item,value,timestamp,type,event_id"]
     rows += [f"u{n % 7},b{n % 5},{n % 5 + 1},{1_700_000_000 + n},rating,e{n}" for n in range(200)]
     rows += ["u1,b1,4,1700000500,rating,e8"]  # an event that came before
@@ -95,6 +110,8 @@ def test_own_files_with_everything_that_people_get_wrong(home: Path) -> None:
     assert (report["users"], report["items"], report["unread_rows"]) == (7, 3, 2)
     assert "refused: ratings.csv, line 206, column item: is empty" in said(home)
     assert "are not in books.csv" in said(home)
+    # The servers that were there are used, and left there.
+    assert Stack(home / "demo").status()["supervisor"] == supervisor
 
 
 @pytest.mark.parametrize(("when", "number"), [("ready after", signal.SIGINT), ("streaming", signal.SIGTERM)])

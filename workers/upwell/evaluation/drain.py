@@ -47,7 +47,7 @@ class Drain:
     """Looks from outside how far the workers are."""
 
     def __init__(self, kafka: Kafka, reader: Reader) -> None:
-        self.latest: dict[str, Standing] = {}
+        self.latest = dict.fromkeys(WATCHED, Standing(0, 0))
         """The last answer of `standings`."""
         self._kafka = kafka
         self._reader = reader
