@@ -16,7 +16,6 @@ from typing import Any, Final
 import psycopg
 import structlog
 from confluent_kafka import Message
-from psycopg_pool import PoolTimeout
 
 from upwell.bus import topics
 from upwell.bus.consumer import Batch, Output, Partition, TransactionalConsumer
@@ -54,7 +53,6 @@ COMMIT_SKIPS_MS: Final = 250
 POSTGRES_PAUSE_MS: Final = 1_000
 LEAVE_S: Final = 30.0
 """Longest wait for the texts in hand when asked to stop."""
-DOWN: Final = (psycopg.OperationalError, PoolTimeout)
 
 
 def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
@@ -307,7 +305,7 @@ class Pipeline:
         """What was written, noted for the store; None where the facts could not be read."""
         try:
             written = flight.future.result()
-        except DOWN as error:
+        except psycopg.OperationalError as error:
             self._postgres_down(error)
             return None
         self.unstored += [answer for answer in written.answers if self._mine(answer.pending)]
@@ -324,7 +322,7 @@ class Pipeline:
         if self.unstored and _now() >= self.postgres_again:
             try:
                 self._store()
-            except DOWN as error:
+            except psycopg.OperationalError as error:
                 self._postgres_down(error)
         now = _now()
         if not self.changed or not (self.outputs or now - self.committed_at >= COMMIT_SKIPS_MS):

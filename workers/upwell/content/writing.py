@@ -19,7 +19,7 @@ from upwell.content.prompt import Facts, display_title, facts_of, prompt
 from upwell.content.template import template, template_language
 from upwell.events.contracts import Content
 from upwell.events.hashing import identifier, key64
-from upwell.inference.client import InferenceUnavailable
+from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.settings import ContentSettings
 from upwell.store.contents import ContentStore, ItemFacts

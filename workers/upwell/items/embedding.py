@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upwell.events.contracts import Item
-from upwell.inference.client import InferenceRejected
+from upwell.inference.errors import InferenceRejected
 from upwell.items.cleaning import encoder_text
 
 

@@ -14,7 +14,6 @@ import msgspec
 import psycopg
 import structlog
 from confluent_kafka import Message
-from psycopg_pool import PoolTimeout
 
 from upwell.bus import clients, identity, topics
 from upwell.bus.consumer import Batch, Output, TransactionalConsumer
@@ -24,8 +23,8 @@ from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
 from upwell.events.contracts import ContentTrigger, Item, ItemFeatures
-from upwell.inference.client import InferenceUnavailable
 from upwell.inference.encode import TextEncoder
+from upwell.inference.errors import InferenceUnavailable
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
 from upwell.items.embedding import embed
@@ -41,7 +40,7 @@ WORKER: Final = "items"
 BATCH: Final = 256
 """Items of one transaction: encoding them is what takes time, a fraction of a second."""
 WAIT_S: Final = 0.25
-UNAVAILABLE: Final = (InferenceUnavailable, psycopg.OperationalError, PoolTimeout)
+UNAVAILABLE: Final = (InferenceUnavailable, psycopg.OperationalError)
 
 Result = TypeVar("Result")
 
