@@ -55,13 +55,11 @@ def demo(
     data), shows what happens, checks from outside that nothing is lost or doubled, and cleans up. Ctrl-C ends it.
     Exit code 1: events were lost or duplicated.
 
+    \b
     Examples:
         upwell demo
-
         upwell demo --events 100000 --speed max --json
-
         upwell demo --interactions ratings.csv --items films.csv --speed 200
-
         upwell demo --set ranking.slate=5 --set content.tokens_per_second=300
     """
     from rich.console import Console

@@ -16,7 +16,7 @@ app = typer.Typer(
     name="upwell",
     help="Event-driven streaming recommender: interactions and items in, re-rankings and content out, exactly once.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 topics_app = typer.Typer(help="Topics that Upwell reads and writes.", no_args_is_help=True)
@@ -48,9 +48,9 @@ def worker(
 
     SIGTERM finishes the batch in hand, commits and leaves; a second one stops at once.
 
+    \b
     Examples:
         upwell worker interactions --config upwell.toml
-
         upwell worker content --slot 1 --log-format json --set content.tokens_per_second=400
     """
     from upwell.cli.settings import load
@@ -75,9 +75,9 @@ def config(
 ) -> None:
     """Print the effective settings, secrets hidden.
 
+    \b
     Examples:
         upwell config
-
         upwell config --json --set ranking.slate=20
     """
     from upwell.cli.settings import load, printable, toml

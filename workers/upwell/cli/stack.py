@@ -42,11 +42,10 @@ def up(
 
     What is missing is fetched first. Running it again starts what does not run yet. Data survives restarts.
 
+    \b
     Examples:
         upwell up
-
         upwell up --services kafka,postgres --port kafka=9092
-
         upwell up --home ./stack --option postgres.max_connections=300 --foreground
     """
     from upwell.local import assets
@@ -80,9 +79,9 @@ def down(
 ) -> None:
     """Stop the local stack, whoever started it; cleans up after one that was killed.
 
+    \b
     Examples:
         upwell down
-
         upwell down --wipe
     """
     stack = _stack(home)
@@ -105,9 +104,9 @@ def status(
 ) -> None:
     """Say what runs, where, and how often it was restarted. Exit code 3 where nothing runs.
 
+    \b
     Examples:
         upwell status --json | jq -r .endpoints.kafka
-
         eval "$(upwell status --env)" && upwell migrate && upwell worker interactions
     """
     stack = _stack(home)
@@ -137,9 +136,9 @@ def logs(
 ) -> None:
     """Print the last lines of a server's log.
 
+    \b
     Examples:
         upwell logs kafka -n 200
-
         upwell logs triton -f
     """
     names = [*SERVICES, "supervisor"]
@@ -162,9 +161,9 @@ def logs(
 def doctor(home: Home = None, as_json: Json = False) -> None:
     """Check everything that the local stack stands on, and say what to do about what is missing. Exit code 3 on a problem.
 
+    \b
     Examples:
         upwell doctor
-
         upwell doctor --json | jq '.checks[] | select(.verdict != "ok")'
     """
     from upwell.local import checks
@@ -198,9 +197,9 @@ def setup(
     Everything is pinned and checked by hash, fetched through pip and jgo as they are configured on this machine, and
     kept in `~/.cache/upwell` (`UPWELL_CACHE`), shared by all homes.
 
+    \b
     Examples:
         upwell setup
-
         upwell setup --only kafka
     """
     from upwell.local import assets

@@ -45,9 +45,9 @@ def writer(
     Learns from facts and sentences made of the film table; the films that the demo shows are never among them, and the
     examination asks about those. `upwell setup` must have fetched and converted the weights.
 
+    \b
     Examples:
         upwell train writer --out triton_models/text_generator/adapter
-
         upwell train writer --out adapter-small --lessons 400 --questions 16 --json
     """
     from upwell.local.paths import default_cache, models_dir

@@ -85,9 +85,9 @@ def verify(
     Each measurement is a run of the real demo on real servers. Interrupted, it goes on where it was. Exit code 1: a
     figure misses its target.
 
+    \b
     Examples:
         upwell verify
-
         upwell verify --only throughput --again
     """
     wanted = [name.strip() for name in only.split(",") if name.strip()]
