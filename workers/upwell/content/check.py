@@ -201,11 +201,11 @@ def _repetition(own: str) -> list[str]:
 
 def _kind_twice(untitled: str, facts: Facts, *, told: bool) -> list[str]:
     """`a comedy comedy`; or `…'s drama is a drama`, unless a kind is `told` again as the reason."""
-    for category in facts.categories:
-        word = _fold(category)
-        times = len(re.findall(r"(?<!\w)" + re.escape(word) + r"(?!\w)", untitled))
-        if times > (2 if told else 1) or f"{word} {word}" in untitled:
+    for word in sorted({_fold(category) for category in facts.categories}, key=len, reverse=True):
+        whole = r"(?<!\w)" + re.escape(word) + r"(?!\w)"
+        if len(re.findall(whole, untitled)) > (2 if told else 1) or f"{word} {word}" in untitled:
             return [f"repetition: {word} again"]
+        untitled = re.sub(whole, "§", untitled)  # `fiction` is not counted in `science fiction`
     return []
 
 

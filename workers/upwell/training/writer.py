@@ -115,7 +115,7 @@ def write(
     seed: int = 0,
     batch: int = 16,
 ) -> list[tuple[str, int]]:
-    """(text, tokens) per prompt, sampled as the served model samples (top-k 40, top-p .95)."""
+    """(text, tokens) per prompt, sampled as the served model samples (top-k 40, min-p .1)."""
     torch.manual_seed(seed)
     written: list[tuple[str, int]] = []
     for start in range(0, len(prompts), batch):
@@ -126,7 +126,7 @@ def write(
                 **given,
                 max_new_tokens=max_tokens,
                 do_sample=temperature > 0,
-                **({"temperature": temperature, "top_k": 40, "top_p": 0.95} if temperature > 0 else {}),
+                **({"temperature": temperature, "top_k": 40, "min_p": 0.1} if temperature > 0 else {}),
             )
         for row in output[:, given["input_ids"].shape[1] :].tolist():
             end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
