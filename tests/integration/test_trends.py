@@ -141,7 +141,7 @@ def test_an_aborted_batch_is_never_counted(here: Deployment) -> None:
 def test_counts_are_exact_after_kill_9(here: Deployment) -> None:
     source = Source(here)
     source.send_some(20)
-    for _ in range(3):
+    for _ in range(2):
         with here.worker("trends") as worker:
             source.send_some(20)
             restart_after(worker)
