@@ -30,7 +30,7 @@ WATCHED = {
     "trends": (Topic.STATISTICS,),
 }
 """The workers to wait for, with their inputs."""
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)

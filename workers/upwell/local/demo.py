@@ -42,6 +42,8 @@ LOOK_S = 1.0
 """How often offsets are asked for while the stream runs."""
 PATIENCE_S = 120.0
 """A run in which nothing moves for so long is given up."""
+SILENT_S = 10.0
+"""A broker that has not answered for so long is worth a line."""
 FLUSH_PATIENCE_S = 15.0
 """How long the last write-behind may take to reach Postgres."""
 
@@ -124,6 +126,7 @@ class Demo:
         self.supervisor: Supervisor | None = None
         self._joined = False
         self._looked = 0.0
+        self._answered: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -270,8 +273,12 @@ class Demo:
             self._looked = now
             try:
                 self.drain.standings()
-            except KafkaException:
-                self.show.say("Kafka does not answer; waiting")
+                self._answered = now
+            except KafkaException as error:
+                self._answered = self._answered or now
+                if now - self._answered > SILENT_S:
+                    self._answered = now
+                    self.show.say(f"Kafka does not answer, waiting: {error.args[0].str()}")
         return True
 
     def _drained(self) -> bool:
