@@ -168,6 +168,19 @@ def test_a_result_stored_before_a_crash_is_published_as_it_was(own: Deployment) 
     assert ended(own) == {"generated": 1}
 
 
+def test_a_result_of_a_former_topic_of_the_same_name_is_nobody_elses(own: Deployment) -> None:
+    own.produce("requests", "u", request("u", item_id="jaws"), partition=1)
+    own.flush()
+    own.execute(
+        "INSERT INTO contents (trigger_id, content_id, user_id, source, payload, topic, partition, log_offset)"
+        " VALUES ('former', 'c', 'somebody', 'model', '', %s, 1, 0)",
+        own.topic("requests"),
+    )
+    with own.worker("content"):
+        own.drained("content", *TOPICS)
+    assert [c["user_id"] for c in own.read_json("contents")] == ["u"]
+
+
 def test_templates_answer_while_triton_is_away(own: Deployment, full_stack: Stack) -> None:
     with own.worker("content"):
         own.produce("requests", "a", request("a", 1, item_id="jaws"))

@@ -221,15 +221,16 @@ class Pipeline:
             if not progress.read(message.offset()):
                 self.changed.add(partition)
                 continue
-            stored = self.unpublished[partition].pop(message.offset(), None)
-            if stored is not None:
-                key = message.key()
-                self._publish(partition, message.offset(), stored.source, key, stored.payload, _trace(message))
-                continue
             try:
                 pending = self._pending(message, partition, now, latest)
             except validate.InvalidRecord as error:
                 self._refuse(message, partition, error.step, str(error))
+                continue
+            stored = self.unpublished[partition].pop(message.offset(), None)
+            # Another trigger's result stands there where the topic has been created anew.
+            if stored is not None and stored.trigger_id == pending.trigger.trigger_id:
+                key = pending.trigger.user_id.encode()
+                self._publish(partition, message.offset(), stored.source, key, stored.payload, pending.headers)
                 continue
             for ended, outcome in self.waiting.add(pending, now):
                 self._end(ended, outcome)

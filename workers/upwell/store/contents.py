@@ -34,6 +34,7 @@ class Result:
 class Stored:
     """What is known of an answered trigger."""
 
+    trigger_id: str
     place: tuple[str, int, int]
     """Topic, partition and offset of the trigger."""
     source: str
@@ -62,7 +63,7 @@ class ContentStore:
             return {}
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(sql("contents_answered"), {"trigger_ids": list(trigger_ids)}).fetchall()
-        return {r[0]: Stored((r[1], r[2], r[3]), r[4], bytes(r[5])) for r in rows}
+        return {r[0]: Stored(r[0], (r[1], r[2], r[3]), r[4], bytes(r[5])) for r in rows}
 
     def stored_from(self, topic: str, partition: int, offset: int) -> dict[int, Stored]:
         """Results of triggers at or beyond an offset of a partition, by offset."""
@@ -70,7 +71,7 @@ class ContentStore:
         for attempt in database.retrying():
             with attempt, database.transaction(self._connections) as cursor:
                 rows = cursor.execute(sql("contents_from"), parameters).fetchall()
-        return {r[0]: Stored((topic, partition, r[0]), r[1], bytes(r[2])) for r in rows}
+        return {r[0]: Stored(r[1], (topic, partition, r[0]), r[2], bytes(r[3])) for r in rows}
 
     def insert(self, results: Sequence[Result]) -> dict[str, Stored]:
         """Store results, each trigger once.
