@@ -27,7 +27,9 @@ PIP_TO_UV = {
 
 def pip_configuration() -> dict[str, str]:
     """Options in force by name, from pip's files and variables; the latter win."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     found: dict[str, str] = {}
     for line in sorted(listed.stdout.splitlines(), key=lambda line: line.startswith(":env:")):
         name, _, value = line.partition("=")
@@ -51,9 +53,15 @@ def main() -> int:
     """0, or the installer's exit code."""
     # Before the first install nothing of it is there; later ones need little.
     if not (Path(sys.prefix) / ".installed").exists() and (free := shutil.disk_usage(sys.prefix).free) < NEED_BYTES:
-        print(f"too little disk: the packages need {NEED_BYTES / 1e9:.0f} GB, {free / 1e9:.1f} GB are free at {sys.prefix}", file=sys.stderr)
+        print(
+            f"too little disk: the packages need {NEED_BYTES / 1e9:.0f} GB, {free / 1e9:.1f} GB are free at {sys.prefix}",
+            file=sys.stderr,
+        )
         return 3
-    wanted = [["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]]
+    wanted = [
+        ["--require-hashes", "-r", str(ROOT / "requirements.lock")],
+        ["--no-deps", "--no-build-isolation", "-e", str(ROOT)],
+    ]
     env = environment()
     for arguments in wanted:
         uv = [sys.executable, "-m", "uv", "pip", "install", *arguments]

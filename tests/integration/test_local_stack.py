@@ -58,7 +58,9 @@ def test_endpoints_answer(stack: Stack) -> None:
 
 def test_servers_listen_on_loopback_only(stack: Stack) -> None:
     for service in stack.status()["services"].values():
-        listening = [c.laddr.ip for c in psutil.Process(service["pid"]).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        listening = [
+            c.laddr.ip for c in psutil.Process(service["pid"]).net_connections("inet") if c.status == psutil.CONN_LISTEN
+        ]
         assert listening
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
-from support import eventually
 
+from support import eventually
 from upwell.bus import clients, topics
 from upwell.bus.consumer import Output, TransactionalConsumer
 from upwell.bus.topics import Topic
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def kafka(stack: Stack, prefix: str) -> Kafka:
-    settings = Kafka(bootstrap_servers=stack.endpoints().kafka, topic_prefix=prefix, group_prefix=prefix.rstrip("_"), partitions=2)
+    settings = Kafka(
+        bootstrap_servers=stack.endpoints().kafka, topic_prefix=prefix, group_prefix=prefix.rstrip("_"), partitions=2
+    )
     topics.create(settings, clients.admin(settings))
     return settings
 

@@ -229,8 +229,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _FileSource(settings_cls)
 
@@ -261,14 +261,21 @@ class Settings(BaseSettings):
 
 
 _FILE: ContextVar[dict[str, Any]] = ContextVar("settings_file")
-NOT_SETTINGS = {"UPWELL_CONFIG", "UPWELL_HOME", "UPWELL_CACHE", "UPWELL_MODEL_DIR", "UPWELL_GENERATOR_THREADS", "UPWELL_STACK"}
+NOT_SETTINGS = {
+    "UPWELL_CONFIG",
+    "UPWELL_HOME",
+    "UPWELL_CACHE",
+    "UPWELL_MODEL_DIR",
+    "UPWELL_GENERATOR_THREADS",
+    "UPWELL_STACK",
+}
 """Variables with the prefix that say where things are, not how they behave."""
 
 
 class _FileSource(PydanticBaseSettingsSource):
     """The parsed TOML file, below variables and flags."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         return _FILE.get({}).get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:

@@ -27,13 +27,20 @@ def data(tmp_path: Path) -> Path:
     facts = tmp_path / FACTS_FILE
     facts.parent.mkdir(parents=True)
     with sqlite3.connect(facts) as database:
-        database.execute(
-            'CREATE TABLE omdb (ID, Title, "Year", Director, "Cast", Runtime, Country, Language)'
-        )
+        database.execute('CREATE TABLE omdb (ID, Title, "Year", Director, "Cast", Runtime, Country, Language)')
         database.executemany(
             "INSERT INTO omdb VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (1, "The Usual Suspects", 1995, "Bryan Singer", "Kevin Spacey, Kevin Pollak", 106.0, "United States", "English"),
+                (
+                    1,
+                    "The Usual Suspects",
+                    1995,
+                    "Bryan Singer",
+                    "Kevin Spacey, Kevin Pollak",
+                    106.0,
+                    "United States",
+                    "English",
+                ),
                 (2, "The Postman", 1995, "Michael Radford", None, 108.0, "Italy, France", "N/A"),
                 (3, "Hamlet", 1996, "Kenneth Branagh", None, 242.0, None, None),
                 (4, "Hamlet", 1996, "Somebody Else", None, 90.0, None, None),

@@ -64,7 +64,9 @@ def test_errors_are_sorted(code, message, kind):
 
 
 def test_no_server_is_infrastructure_and_opens_the_breaker():
-    model = ModelClient("127.0.0.1:1", "text_encoder", timeout_s=1, attempts=2, breaker=Breaker(failures=2, pause_s=600))
+    model = ModelClient(
+        "127.0.0.1:1", "text_encoder", timeout_s=1, attempts=2, breaker=Breaker(failures=2, pause_s=600)
+    )
     try:
         with pytest.raises(InferenceUnavailable, match="does not answer"):
             model.infer({"TEXT": text_column(["a"])}, ("EMBEDDING",))

@@ -45,7 +45,9 @@ def test_every_pin_has_a_hash() -> None:
         assert all(len(digest) == 64 for digest in pin.hashes), pin.name
     names = {pin.name for pin in assets.jar_pins()}
     # A class path with a second version of Kafka's own client would start and then fail in odd ways.
-    assert [name for name in names if ":kafka-clients:" in name] == [f"org.apache.kafka:kafka-clients:{assets.KAFKA_VERSION}"]
+    assert [name for name in names if ":kafka-clients:" in name] == [
+        f"org.apache.kafka:kafka-clients:{assets.KAFKA_VERSION}"
+    ]
 
 
 def test_ports_are_free_and_distinct() -> None:

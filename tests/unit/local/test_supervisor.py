@@ -18,7 +18,12 @@ from upwell.local.processes import Identity
 from upwell.local.supervisor import State, Supervisor
 
 WAITS = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
-DEAF = [sys.executable, "-S", "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"]
+DEAF = [
+    sys.executable,
+    "-S",
+    "-c",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
+]
 PARENT = """
 import sys, time
 from upwell.local.supervisor import Supervisor
@@ -86,7 +91,9 @@ def test_name_is_taken_while_it_runs(supervisor: Supervisor) -> None:
 
 def test_callbacks_hear_of_starts_and_exits() -> None:
     heard: list[str] = []
-    with Supervisor(on_start=lambda p: heard.append(f"start {p.name}"), on_exit=lambda p: heard.append(f"exit {p.name}")) as supervisor:
+    with Supervisor(
+        on_start=lambda p: heard.append(f"start {p.name}"), on_exit=lambda p: heard.append(f"exit {p.name}")
+    ) as supervisor:
         supervisor.start("waits", WAITS)
         supervisor.stop("waits")
     assert heard == ["start waits", "exit waits"]

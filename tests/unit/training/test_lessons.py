@@ -28,7 +28,18 @@ def films(tmp_path_factory):
             cast = f"Ana {a}, Bo {b}son, Cy Lind" if i % 4 else ""
             director = f"{b} Vane" if i % 5 else None
             rows.append(
-                (i, f"{a} {b}", 1930 + i % 90, GENRES[i % 6], director, "Ida Hall", cast, 80.0 + i, "France, Italy", "French")
+                (
+                    i,
+                    f"{a} {b}",
+                    1930 + i % 90,
+                    GENRES[i % 6],
+                    director,
+                    "Ida Hall",
+                    cast,
+                    80.0 + i,
+                    "France, Italy",
+                    "French",
+                )
             )
         rows.append((999, "", 2000, "Drama", None, None, None, None, None, None))
         database.executemany("INSERT INTO omdb VALUES (?,?,?,?,?,?,?,?,?,?)", rows)

@@ -74,7 +74,9 @@ class LivePanel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -167,7 +169,9 @@ class LivePanel:
 
 def _card(card: Card, room: int) -> RenderableType:
     """One user: what they did, what is ranked for them now and why, what was written for them."""
-    lines: list[RenderableType] = [Text(text, style="cyan", no_wrap=True, overflow="ellipsis") for text in card.did[-3:]]
+    lines: list[RenderableType] = [
+        Text(text, style="cyan", no_wrap=True, overflow="ellipsis") for text in card.did[-3:]
+    ]
     lines.append(Text())
     items = max(1, min(5, (room - 11) // 2))
     for place, item in enumerate(card.ranked[:items], 1):
@@ -185,5 +189,3 @@ def _latency(demo: Demo) -> str:
         return "no ranking yet"
     p50, p99 = np.percentile(waits, (50, 99))
     return f"event to ranking p50 {p50:,.0f} ms, p99 {p99:,.0f} ms"
-
-

@@ -78,7 +78,9 @@ def own_data(interactions: Path, items: Path | None = None) -> Dataset:
     else:
         films = _items(items, refused, notes)
         if unknown := len(seen.keys() - {item.item_id for item in films}):
-            notes.append(f"{unknown:,} items of {interactions.name} are not in {items.name}: they count, but are never ranked")
+            notes.append(
+                f"{unknown:,} items of {interactions.name} are not in {items.name}: they count, but are never ranked"
+            )
     return Dataset(interactions.stem, films, events, refused, notes)
 
 
@@ -203,7 +205,8 @@ def milliseconds(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise _Refused(
-            "timestamp", f"{text[:40]!r} is neither seconds or milliseconds since 1970 nor ISO 8601 (2024-01-31T12:00:00)"
+            "timestamp",
+            f"{text[:40]!r} is neither seconds or milliseconds since 1970 nor ISO 8601 (2024-01-31T12:00:00)",
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
@@ -280,7 +283,9 @@ def _text(path: Path, notes: list[str]) -> str:
         try:
             return raw.decode("utf-16")
         except UnicodeDecodeError as error:
-            raise DatasetError(f"{path.name} starts like UTF-16 but is not ({error.reason} at byte {error.start})") from None
+            raise DatasetError(
+                f"{path.name} starts like UTF-16 but is not ({error.reason} at byte {error.start})"
+            ) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

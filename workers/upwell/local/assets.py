@@ -43,7 +43,10 @@ def _lines(file: str) -> list[str]:
 
 def jar_pins() -> list[Pin]:
     """The broker's class path: `group:artifact:version` each."""
-    return [Pin(name, (digest.removeprefix("sha256:"),)) for name, digest in (line.split() for line in _lines("kafka-jars.txt"))]
+    return [
+        Pin(name, (digest.removeprefix("sha256:"),))
+        for name, digest in (line.split() for line in _lines("kafka-jars.txt"))
+    ]
 
 
 def weight_pins() -> list[Pin]:
@@ -123,7 +126,9 @@ def _fetch_jar(pin: Pin, scratch: Path) -> None:
 
     group, artifact, version = pin.name.split(":")
     # The user's own mirror, where jgo's settings name one, is asked first.
-    context = MavenContext(repo_cache=scratch / "maven", remote_repos={**GlobalSettings.load().repositories, **DEFAULT_REMOTE_REPOS})
+    context = MavenContext(
+        repo_cache=scratch / "maven", remote_repos={**GlobalSettings.load().repositories, **DEFAULT_REMOTE_REPOS}
+    )
     problem: Exception | None = None
     for _ in range(3):
         try:
@@ -138,7 +143,9 @@ def _fetch_jar(pin: Pin, scratch: Path) -> None:
         ) from problem
     digest = hashlib.sha256(found.read_bytes()).hexdigest()
     if digest not in pin.hashes:
-        raise StackError(f"{pin.name} is not the pinned file: SHA-256 {digest}, expected {pin.hashes[0]}. Nothing was installed.")
+        raise StackError(
+            f"{pin.name} is not the pinned file: SHA-256 {digest}, expected {pin.hashes[0]}. Nothing was installed."
+        )
     found.rename(scratch / "jars" / found.name)
 
 
@@ -181,7 +188,9 @@ def _install(pin: Pin, scratch: Path) -> None:
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise StackError("neither pip nor uv is in this environment: install one, for example with `python -m ensurepip`") from None
+        raise StackError(
+            "neither pip nor uv is in this environment: install one, for example with `python -m ensurepip`"
+        ) from None
     if done.returncode != 0:
         words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise StackError(f"{pin.name} could not be fetched. The installer said:\n{words}")

