@@ -84,7 +84,7 @@ class History:
         """Rows are -1 until the caller fills them in through `set_rows`."""
         history = cls()
         events = np.frombuffer(stored, EVENT)
-        room = max(8, 1 << int(len(events)).bit_length())
+        room = max(8, 1 << len(events).bit_length())
         history._ring = np.zeros(room, EVENT)
         history._ring[: len(events)] = events
         history.size = len(events)

@@ -72,9 +72,8 @@ class Ownership:
                     log.warning("position.missing", partition=p.number, watermark=watermark, starts=low)
             elif offset != watermark and note != COMMITTED_BY_UPWELL:
                 log.warning("position.moved", partition=p.number, committed=offset, watermark=watermark)
-                if offset > watermark:
-                    # Said and obeyed: what lies between is neither applied nor published.
-                    watermark = offset
+                # Ahead is said and obeyed: what lies between is neither applied nor published.
+                watermark = max(watermark, offset)
             self.applied_to[p.number] = watermark
             self.live_from[p.number] = offset
             self.state[p.number] = watermark
