@@ -133,7 +133,7 @@ def test_killed_it_takes_everything_with_it(home: Path) -> None:
         eventually(lambda: "topics and tables are ready" in said(home), timeout=240)
         process.kill()
         process.wait()
-        nothing = eventually(lambda: [] == mentioning(home / "demo"), timeout=60)
+        nothing = eventually(lambda: mentioning(home / "demo") == [], timeout=60)
     assert nothing
 
 
