@@ -1,4 +1,4 @@
-"""Items and content workers while the broker is killed and while they are: nothing is lost, nothing doubles."""
+"""Items and content workers while servers are killed and while they are: nothing is lost, nothing doubles."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ pytestmark = pytest.mark.faults
 TOPICS = (*topics.TRIGGERS.values(), "requests")
 
 
-def test_the_broker_is_killed_under_the_items_and_the_content_worker(
-    full_stack: Stack, prefix: str, tmp_path: Path
+@pytest.mark.parametrize("server", ["kafka", "postgres", "triton"])
+def test_a_server_is_killed_under_the_items_and_the_content_worker(
+    full_stack: Stack, prefix: str, tmp_path: Path, server: str
 ) -> None:
     now = int(time.time() * 1000)
     count = 40
@@ -49,7 +50,7 @@ def test_the_broker_is_killed_under_the_items_and_the_content_worker(
                 command = [sys.executable, "-m", "upwell.cli.main", "worker", name]
                 supervisor.start(name, command, {**os.environ, **own.environment}, tmp_path / f"{name}.log")
             eventually(lambda: own.rows("SELECT 1 FROM contents HAVING count(*) > 4"), 90, "some are answered")
-            full_stack.restart("kafka", kill=True)
+            full_stack.restart(server, kill=True)
             feed(count)
             own.drained("items", "items", timeout=120)
             own.drained("content", *TOPICS, timeout=120)
