@@ -171,9 +171,19 @@ class TransactionalConsumer:
         ]
         self._transaction(outputs, offsets, batch.group_metadata)
 
-    def publish(self, outputs: Iterable[Output]) -> None:
-        """Publish `outputs` in a transaction that moves no offset: what no input record caused."""
-        self._transaction(outputs, [], None)
+    def publish(self, outputs: Iterable[Output], positions: dict[Partition, int], note: str = "") -> None:
+        """Publish what no input record caused.
+
+        Args:
+            positions: committed positions of the partitions that `outputs` depend on. They are committed again where
+                they are, so that the transaction is refused once a partition has another owner.
+            note: text stored with the committed offsets.
+
+        Raises:
+            Aborted, Fenced: as `commit`.
+        """
+        metadata = self._consumer.consumer_group_metadata()
+        self.commit(Batch([], positions, metadata), outputs, dict.fromkeys(positions, note))
 
     def _transaction(self, outputs: Iterable[Output], offsets: list[TopicPartition], metadata: Any) -> None:
         producer = self._producer
@@ -183,8 +193,7 @@ class TransactionalConsumer:
                 self._produce(producer, output)
             # Flushing first leaves nothing for commit_transaction to wait for: its own wait polls in steps of 100 ms.
             producer.flush()
-            if offsets:
-                self._retrying(_bounded, producer.send_offsets_to_transaction, offsets, metadata)
+            self._retrying(_bounded, producer.send_offsets_to_transaction, offsets, metadata)
             self._retrying(producer.commit_transaction)
         except KafkaException as error:
             self._give_up(error)

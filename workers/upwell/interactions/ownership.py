@@ -35,6 +35,8 @@ class Ownership:
         """Events below are in the stored state already: not applied again."""
         self.live_from: dict[int, int] = {}
         """Outputs of events below are published already: applied in silence."""
+        self.committed: dict[int, int] = {}
+        """Committed position."""
         self.state: dict[int, int] = {}
         """Next offset that the state in memory does not contain."""
         self.taken = False
@@ -75,7 +77,7 @@ class Ownership:
                 # Ahead is said and obeyed: what lies between is neither applied nor published.
                 watermark = max(watermark, offset)
             self.applied_to[p.number] = watermark
-            self.live_from[p.number] = offset
+            self.live_from[p.number] = self.committed[p.number] = offset
             self.state[p.number] = watermark
             self.write_behind.own(held[p])
             starts[p] = min(watermark, offset)
@@ -96,7 +98,13 @@ class Ownership:
         for number in numbers:
             self.applied_to.pop(number, None)
             self.live_from.pop(number, None)
+            self.committed.pop(number, None)
             self.state.pop(number, None)
+
+    @property
+    def live(self) -> bool:
+        """Partitions are owned, and every one's state contains what has been published about it."""
+        return bool(self.state) and all(self.state[number] >= offset for number, offset in self.live_from.items())
 
     def advance(self, positions: dict[int, int]) -> dict[int, int]:
         """The state now contains everything below `positions`; returns the positions that a flush may write."""

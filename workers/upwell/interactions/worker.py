@@ -189,7 +189,7 @@ class Pipeline:
         if refused := self.write_behind.refused():
             self.bus.restart([p for p in self.bus.assigned if p.number in refused])
         try:
-            if self.deleted and self.ownership.state and time.monotonic() >= self._reissue_after:
+            if self.deleted and self.ownership.live and time.monotonic() >= self._reissue_after:
                 self._reissue_deleted()
             if self.write_behind.full:
                 self.bus.pause()
@@ -234,6 +234,7 @@ class Pipeline:
         }
         if batch.positions:
             self.bus.commit(batch, outputs, dict.fromkeys(batch.positions, COMMITTED_BY_UPWELL))
+            self.ownership.committed.update({p.number: offset for p, offset in batch.positions.items()})
         committed = time.perf_counter()
         self._behind(sorted(changed), self.ownership.advance(positions))
         done = time.perf_counter()
@@ -454,7 +455,9 @@ class Pipeline:
         for number, user in enumerate(touched):
             items = ranked_items(self.catalogue, slates, number, liked[number])
             outputs += self._publish(user, items, "item_deleted", now)
-        self.bus.publish(outputs)
+        concerned = {int(self.profiles.partitions[slot]) for slot in slots}
+        positions = {p: self.ownership.committed[p.number] for p in self.bus.assigned if p.number in concerned}
+        self.bus.publish(outputs, positions, COMMITTED_BY_UPWELL)
         self._behind(slots, self._state_of(slots))
 
     def _write_ahead(self, slots: list[int]) -> None:
