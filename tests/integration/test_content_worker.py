@@ -130,12 +130,12 @@ def test_garbage_goes_to_the_dead_letters(own: Deployment) -> None:
 
 
 def test_killed_at_any_moment_every_trigger_ends_once(own: Deployment) -> None:
-    count = 30
+    count = 16
     for n in range(count):
         own.produce("content-triggers.normal", f"u{n}", trigger(f"u{n}"))
         own.produce("requests", f"u{n}", request(f"u{n}", n, item_id="brazil"))
     own.flush()
-    for least in (1, 12):
+    for least in (1, 8):
         with own.worker("content") as worker:
             eventually(
                 lambda n=least: own.rows(f"SELECT 1 FROM contents HAVING count(*) >= {n}"), 60, "some are stored"
