@@ -163,7 +163,7 @@ class ContentSettings(Group):
         150, description="Token budget; beyond it triggers wait, then are skipped."
     )
     burst_tokens: PositiveInt = Field(2_000, description="Tokens that may be spent at once.")
-    max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
+    max_wait_s: PositiveFloat = Field(3, description="A trigger (not a request) that waits longer is skipped.")
     min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
     candidates: PositiveInt = Field(2, description="Candidate texts a trigger.")
     max_tokens: PositiveInt = Field(64, description="Most tokens of a text.")

@@ -11,7 +11,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from upwell.settings import Kafka
 
 DAY_MS = 86_400_000
-LARGE_RECORD = str(32 * 1024 * 1024)
+LARGE_RECORD = str(16 * 1024 * 1024)
+# A dead letter is the record and its headers.
+LARGE_DEAD_LETTER = str(32 * 1024 * 1024)
 
 
 class Topic(StrEnum):
@@ -102,7 +104,7 @@ def create(kafka: Kafka, admin: AdminClient) -> list[str]:
             dead_letters(real(kafka, topic)),
             num_partitions=1,
             replication_factor=kafka.replication_factor,
-            config=_WIDE,
+            config={"max.message.bytes": LARGE_DEAD_LETTER},
         )
         for topic in (*INPUTS, *TRIGGERS.values(), Topic.STATISTICS)
     ]
