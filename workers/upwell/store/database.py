@@ -32,9 +32,7 @@ def connect(postgres: Postgres, *, vectors: bool = True, **options: Any) -> psyc
     Raises:
         psycopg.OperationalError: the server does not answer.
     """
-    connection = psycopg.connect(
-        postgres.dsn.get_secret_value(), **_options(postgres), **options
-    )
+    connection = psycopg.connect(postgres.dsn.get_secret_value(), **_options(postgres), **options)
     if vectors:
         _configure(connection)
     return connection
@@ -79,7 +77,9 @@ def retrying(patience_s: float = 120.0) -> Retrying:
         retry=retry_if_exception_type(psycopg.OperationalError),
         wait=wait_random_exponential(multiplier=0.05, max=2.0),
         stop=stop_after_delay(patience_s),
-        before_sleep=lambda state: log.warning("postgres.retry", error=str(state.outcome.exception()).strip() if state.outcome else ""),
+        before_sleep=lambda state: log.warning(
+            "postgres.retry", error=str(state.outcome.exception()).strip() if state.outcome else ""
+        ),
         reraise=True,
     )
 
