@@ -48,6 +48,7 @@ verify: setup ## Full-size figures, resumable; dated JSON under docs/results/
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules
 	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

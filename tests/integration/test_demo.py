@@ -98,7 +98,9 @@ def test_own_files_with_everything_that_people_get_wrong(kept: tuple[Path, dict[
     ratings = home / "ratings.csv"
     ratings.write_text("\n".join(rows))
     books = home / "books.csv"
-    books.write_text("item,title,categories,author\nb0,Emma,Novel,Jane Austen\nb1,The Sea,Novel|Sea,\nb2,Ulysses,,\nb3,,,\n")
+    books.write_text(
+        "item,title,categories,author\nb0,Emma,Novel,Jane Austen\nb1,The Sea,Novel|Sea,\nb2,Ulysses,,\nb3,,,\n"
+    )
 
     report = finished(home, "--interactions", str(ratings), "--items", str(books), "--speed", "max")
 

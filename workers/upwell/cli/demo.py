@@ -46,8 +46,12 @@ def demo(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the servers and the data of the run for a look.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line; no live panel.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings for the workers.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`; may be repeated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file of settings for the workers.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, `group.name=value`; may be repeated.")
+    ] = None,
 ) -> None:
     """Turn a real event stream into re-rankings and texts, on real Kafka, PostgreSQL and Triton on this machine.
 

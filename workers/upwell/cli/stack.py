@@ -17,7 +17,10 @@ from upwell.cli import exits
 if TYPE_CHECKING:
     from upwell.local.stack import Stack
 
-Home = Annotated[Path | None, typer.Option("--home", help="Folder of data, logs and state. [env: UPWELL_HOME] [default: ~/.local/share/upwell]")]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of data, logs and state. [env: UPWELL_HOME] [default: ~/.local/share/upwell]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")]
 SERVICES = ("kafka", "postgres", "triton")
 
@@ -32,10 +35,18 @@ def register(app: typer.Typer) -> None:
 def up(
     home: Home = None,
     services: Annotated[str, typer.Option(help="Which servers, comma-separated.")] = ",".join(SERVICES),
-    model: Annotated[list[str] | None, typer.Option(help="Triton model to load; may be repeated. [default: all]")] = None,
-    port: Annotated[list[str] | None, typer.Option(help="A fixed port, `kafka=9092`; may be repeated. [default: free ones, kept]")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="A server's own setting, `kafka.log.retention.ms=60000`; may be repeated.")] = None,
-    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay until Ctrl-C, then stop the servers.")] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Triton model to load; may be repeated. [default: all]")
+    ] = None,
+    port: Annotated[
+        list[str] | None, typer.Option(help="A fixed port, `kafka=9092`; may be repeated. [default: free ones, kept]")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="A server's own setting, `kafka.log.retention.ms=60000`; may be repeated.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", "-f", help="Stay until Ctrl-C, then stop the servers.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start real Kafka, PostgreSQL with pgvector, and Triton on this machine; they stay up until `upwell down`.
@@ -66,7 +77,10 @@ def up(
         print(json.dumps({"home": str(stack.home), "endpoints": found}), flush=True)
     else:
         width = max(map(len, found), default=0)
-        print(f"The local stack runs in {stack.home}\n" + "\n".join(f"  {name:<{width}}  {value}" for name, value in found.items()))
+        print(
+            f"The local stack runs in {stack.home}\n"
+            + "\n".join(f"  {name:<{width}}  {value}" for name, value in found.items())
+        )
         print(_next_steps(foreground, stack, home), flush=True)
     if foreground:
         _stay(stack)
@@ -94,13 +108,17 @@ def down(
         print(json.dumps({"stopped": ended, "wiped": wipe}))
         return
     said = stale or ("The local stack has stopped." if ended else f"No local stack runs in {stack.home}.")
-    print(said + (" Its data is removed." if wipe else " Its data is kept: `upwell up` goes on with it." if ended else ""))
+    print(
+        said + (" Its data is removed." if wipe else " Its data is kept: `upwell up` goes on with it." if ended else "")
+    )
 
 
 def status(
     home: Home = None,
     as_json: Json = False,
-    env: Annotated[bool, typer.Option("--env", help='Addresses as shell variables: `eval "$(upwell status --env)"`.')] = False,
+    env: Annotated[
+        bool, typer.Option("--env", help='Addresses as shell variables: `eval "$(upwell status --env)"`.')
+    ] = False,
 ) -> None:
     """Say what runs, where, and how often it was restarted. Exit code 3 where nothing runs.
 
@@ -121,7 +139,9 @@ def status(
     else:
         print(f"The local stack runs in {stack.home} (supervisor {found['supervisor']}, {found['mode']})")
         for name, service in found["services"].items():
-            print(f"  {name:<9} {service['state']:<11} pid {service['pid'] or '-':<8} {_restarts(service)} {found['endpoints'].get(name, '')}")
+            print(
+                f"  {name:<9} {service['state']:<11} pid {service['pid'] or '-':<8} {_restarts(service)} {found['endpoints'].get(name, '')}"
+            )
             if service.get("detail"):
                 print(f"            {service['detail']}")
     if not found["running"]:
@@ -131,7 +151,9 @@ def status(
 def logs(
     service: Annotated[str, typer.Argument(help="kafka, postgres, triton or supervisor.")],
     home: Home = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on, until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is written from now on, until Ctrl-C.")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines.", min=0)] = 40,
 ) -> None:
     """Print the last lines of a server's log.
@@ -146,7 +168,10 @@ def logs(
         exits.fail(exits.CONFIG, f"no server is called {service}: {', '.join(names)}")
     path = _stack(home).log_path(service)
     if not path.exists():
-        exits.fail(exits.INFRASTRUCTURE, f"{path} does not exist: {service} has not been started in this home yet (`upwell up`)")
+        exits.fail(
+            exits.INFRASTRUCTURE,
+            f"{path} does not exist: {service} has not been started in this home yet (`upwell up`)",
+        )
     with path.open(errors="replace") as log:
         sys.stdout.writelines(_last(log.readlines(), lines))
         sys.stdout.flush()
@@ -183,7 +208,11 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
             console.print(check.found, markup=False)
             if check.todo:
                 console.print(f"{'':<9}{'':<{width}}  -> {check.todo}", markup=False)
-        console.print(f"\n{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "\nEverything that is needed is there.")
+        console.print(
+            f"\n{len(problems)} problem{'s' * (len(problems) != 1)}"
+            if problems
+            else "\nEverything that is needed is there."
+        )
     if problems:
         raise typer.Exit(exits.INFRASTRUCTURE)
 
@@ -303,7 +332,9 @@ def _options(given: list[str]) -> dict[str, dict[str, str]]:
         name, _, value = pair.partition("=")
         service, _, key = name.partition(".")
         if service not in SERVICES or not key:
-            exits.fail(exits.CONFIG, f"--option {pair}: give SERVICE.NAME=VALUE, with a service of {', '.join(SERVICES)}")
+            exits.fail(
+                exits.CONFIG, f"--option {pair}: give SERVICE.NAME=VALUE, with a service of {', '.join(SERVICES)}"
+            )
         options.setdefault(service, {})[key] = value
     return options
 

@@ -123,7 +123,9 @@ def _measure(measurement: Measurement) -> dict[str, Any]:
         raise typer.Exit(130) from None
     lines = done.stdout.strip().splitlines()
     if not lines or not lines[-1].startswith("{"):
-        exits.fail(exits.INFRASTRUCTURE, f"{measurement.name}: the run ended with code {done.returncode} and without a report")
+        exits.fail(
+            exits.INFRASTRUCTURE, f"{measurement.name}: the run ended with code {done.returncode} and without a report"
+        )
     report: Report = json.loads(lines[-1])
     return {
         "command": f"upwell {' '.join(measurement.arguments)}",
