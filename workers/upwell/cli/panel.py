@@ -150,8 +150,8 @@ class LivePanel:
         far = {
             "items": f"{len(reader.features):,} items embedded",
             "interactions": f"{reader.numbering.rankings:,} rankings   {self._latency}",
-            "content": f"{sources.count('model'):,} texts by the model, {sources.count('template'):,} from a template; "
-            f"{skipped:,} skipped to keep up",
+            "content": f"{sources.count('model'):,} texts by the model, {sources.count('template'):,} from a template, "
+            f"{skipped:,} skipped",
             "trends": f"{reader.records[Topic.STATISTICS]:,} batches of counts, by item and category",
         }
         for name in WORKERS:
