@@ -45,7 +45,7 @@ class TritonPythonModel:
         self.max_prompt_tokens = int(given.get("max_prompt_tokens") or 1024)
         self.default_max_tokens = int(given.get("default_max_tokens") or 64)
         self.top_k = int(given.get("top_k") or 40)
-        self.min_p = float(given.get("min_p") or 0.1)
+        self.top_p = float(given.get("top_p") or 0.9)
         self.version = _version(folder) + (f"+{_hash(adapter)[:12]}" if adapter else "")
         self._generate([self._tokens("Say hello.")], [2], [0.0], [0])
 
@@ -146,8 +146,8 @@ class TritonPythonModel:
                 chosen.append(int(tokens[i, 0]))
                 continue
             share = torch.softmax(values[i] / temperature, dim=0)
-            # min-p (Nguyen et al. 2024): free where many tokens are good, strict where a name is being copied.
-            share = share * (share >= self.min_p * share[0])
+            # The nucleus (Holtzman et al. 2020): the token that passes top_p still belongs to it.
+            share = share * ((share.cumsum(0) - share) < self.top_p)
             chosen.append(int(tokens[i, torch.multinomial(share, 1, generator=draw)]))
         return chosen
 

@@ -13,6 +13,7 @@ from upwell.cli import exits
 
 if TYPE_CHECKING:
     from upwell.training.examine import Answer, Marks
+    from upwell.training.writer import Recipe
 
 train_app = typer.Typer(help="Teach what learns offline.", no_args_is_help=True)
 
@@ -34,6 +35,8 @@ def writer(
     models: Annotated[Path | None, typer.Option(help="Folder of converted models. [default: the set-up's]")] = None,
     lessons: Annotated[int, typer.Option(help="Pairs of facts and text to learn from.", min=1)] = 3200,
     seed: Annotated[int, typer.Option(help="Decides the lessons, their order and the first weights.")] = 7,
+    resume: Annotated[Path | None, typer.Option(help="An adapter to go on from. [default: begin anew]")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Highest step size.", min=1e-6)] = 8e-4,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     questions: Annotated[int, typer.Option(help="Unseen films to write about, before and after.", min=0)] = 96,
     temperature: Annotated[float, typer.Option(help="Sampling temperature of the examination.", min=0, max=2)] = 0.7,
@@ -52,6 +55,7 @@ def writer(
     """
     from upwell.local.paths import default_cache, models_dir
     from upwell.training import convert
+    from upwell.training.writer import Recipe
 
     cache = default_cache()
     packages, folder = weights or cache / "weights", (models or models_dir(cache)) / convert.GENERATOR
@@ -65,7 +69,8 @@ def writer(
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
     try:
-        found = _teach(table, shown_file, folder, out, lessons, seed, threads, questions, temperature, show, say)
+        recipe = Recipe(lessons=lessons, seed=seed, threads=threads, learning_rate=learning_rate)
+        found = _teach(table, shown_file, folder, out, recipe, resume, questions, temperature, show, say)
     except KeyboardInterrupt:
         say(f"stopped; {out} holds what was learned by the last 50th step, if any")
         raise typer.Exit(130) from None
@@ -78,9 +83,8 @@ def _teach(
     shown_file: Path,
     folder: Path,
     out: Path,
-    lessons: int,
-    seed: int,
-    threads: int,
+    recipe: Recipe,
+    resume: Path | None,
     questions: int,
     temperature: float,
     show: int,
@@ -91,26 +95,26 @@ def _teach(
 
     films, shown = pairs.read_films(table), pairs.shown_titles(shown_file)
     learn, unseen = pairs.split(films, shown)
-    asked = examine.questions(unseen, shown, questions, seed)
+    asked = examine.questions(unseen, shown, questions, recipe.seed)
     say(f"{len(learn)} films to learn from; {len(unseen)} kept unseen, the demo's among them")
     model, tokenizer = teacher.load(folder)
 
     def test(model: Any) -> list[Answer]:
         return examine.examine(
-            asked, lambda prompts: teacher.write(model, tokenizer, prompts, temperature=temperature, seed=seed)
+            asked, lambda prompts: teacher.write(model, tokenizer, prompts, temperature=temperature, seed=recipe.seed)
         )
 
     before = examine.marks(test(model))
     say(f"before: {_line(before)}")
-    recipe = teacher.Recipe(lessons=lessons, seed=seed, threads=threads)
-    taught = teacher.teach(model, tokenizer, pairs.lessons(learn, lessons, seed), out, recipe, say)
+    lessons = pairs.lessons(learn, recipe.lessons, recipe.seed)
+    taught = teacher.teach(model, tokenizer, lessons, out, recipe, say, resume)
     answers = test(teacher.merged(taught))
     after = examine.marks(answers)
     for answer in answers[:show]:
         say(f"  {answer.text}" + (f"  [refused: {'; '.join(answer.problems)}]" if answer.problems else ""))
     say(f"after:  {_line(after)}")
     say(f"adapter: {out}")
-    return {"adapter": str(out), "lessons": lessons, "before": before.as_dict(), "after": after.as_dict()}
+    return {"adapter": str(out), "lessons": len(lessons), "before": before.as_dict(), "after": after.as_dict()}
 
 
 def _line(found: Marks) -> str:

@@ -21,6 +21,8 @@ from upwell.training import shapes
 OTHER_SHARE: Final = 0.2
 """Share of lessons about other things than films."""
 UNSEEN_ONE_IN: Final = 10
+REAL_TITLES: Final = 0.75
+"""Share of film lessons under the film's own title; the others have one made of words of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,21 @@ def _film(films: Sequence[Film], rng: random.Random) -> Lesson:
     if rng.random() < 0.3:
         rng.shuffle(genres)
     description = _description(rng) if rng.random() < 0.1 else ""
-    facts = facts_of(film.title, genres, attributes, description)
+    title = film.title if rng.random() < REAL_TITLES else _title(films, rng)
+    facts = facts_of(title, genres, attributes, description)
     if film.year and rng.random() < 0.85:
         facts = Facts(facts.title, film.year, facts.categories, facts.attributes, facts.description)
     near = [f for f in rng.sample(films, 30) if set(f.genres) & set(film.genres) and f.title != film.title]
-    return _lesson(facts, [f.title for f in near], rng)
+    return _lesson(facts, [f.title if rng.random() < REAL_TITLES else _title(films, rng) for f in near[:2]], rng)
+
+
+def _title(films: Sequence[Film], rng: random.Random) -> str:
+    """Words of several titles: nothing that the model could know, so that it learns to copy."""
+    words = [
+        rng.choice(rng.choice(films).title.split()).strip(",:;.!?-()\"'") for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))
+    ]
+    named = [w[:1].upper() + w[1:] for w in words if len(w) > 3 or len(words) > 2]
+    return " ".join(w for w in named if w) or "Untitled"
 
 
 def _people(names: str, rng: random.Random) -> list[str]:

@@ -16,14 +16,14 @@ from upwell.content.prompt import PEOPLE, Facts, reason_kind
 Slots = dict[str, str]
 
 # Slots: T title, Y year, D director, C cast (one to three names), A author or artist, O origin (brand, publisher, …),
-# G kind of film with article ("a crime drama"), g the same without, GS genres as a list, FS categories of what is no
-# film, R running time, L country, K/V any other attribute and its value, N/P the same where it counts, B the liked items,
-# X the liked categories.
+# G kind of film with article ("a crime drama"), g the same without, GS genres as a list, MX the same where there
+# are several, FS categories of what is no film, R running time, L country, K/V any other attribute and its value, N/P
+# the same where it counts, B the liked items, X the liked categories.
 
 NOUN_PHRASES: Final = (
     "{T}", "{T} ({Y})", "{D}'s {T}", "{T}, {D}'s {Y} {g}", "{T}, {G} from {Y}", "{T}, {G} with {C}", "{D}'s {g} {T}",
     "the {Y} {g} {T}", "{T} by {D}", "{T}, with {C} in the cast", "{T}, {G} directed by {D}", "{T} ({Y}), {G} by {D}",
-    "{D}'s {Y} {g} {T}", "{T}, {R} of {GS}", "{T}, {G} made in {L}", "{T}, {D}'s mix of {GS}", "{T} from {Y}, {G}",
+    "{D}'s {Y} {g} {T}", "{T}, {R} of {GS}", "{T}, {G} made in {L}", "{T}, {D}'s mix of {MX}", "{T} from {Y}, {G}",
     "{T}, {G} featuring {C}", "{T}, directed by {D}", "{T}, {G}",
     "{T} by {A}", "{T} by {A} ({Y})", "{A}'s {T}", "{A}'s {T} from {Y}", "{T} from {O}", "{O}'s {T}",
     "{T}, filed under {FS}", "{T}, something in {FS}", "{T} by {A}, filed under {FS}", "{T} (in {FS})",
@@ -32,11 +32,11 @@ NOUN_PHRASES: Final = (
 
 MAINS: Final = (
     "{T} is {D}'s {Y} {g}", "{T} is {G} from {Y}", "{T} ({Y}) is {G} directed by {D}", "{D}'s {T} is {G}",
-    "{D} directed {T}, {G} from {Y}", "{T} is {G} with {C}", "{T} brings {C} to {G} by {D}", "{T} mixes {GS}",
-    "{T} runs {R} and mixes {GS}", "{T}, {G} with {C}, came out in {Y}", "in {Y}, {D} made {T}, {G}",
+    "{D} directed {T}, {G} from {Y}", "{T} is {G} with {C}", "{T} brings {C} to {G} by {D}", "{T} mixes {MX}",
+    "{T} runs {R} and mixes {MX}", "{T}, {G} with {C}, came out in {Y}", "in {Y}, {D} made {T}, {G}",
     "{C} can be seen in {T}, {G} by {D}", "{T} is {G} made in {L}", "{T} by {D} is {Y}'s take on {GS}",
     "{T} has {C} in the cast and {D} behind the camera", "{T} puts {C} into {G}", "with {T}, {D} turned to {GS} in {Y}",
-    "{T} is {D}'s take on {GS}", "{T} offers {R} of {GS}", "{T} dates from {Y} and brings {GS} together",
+    "{T} is {D}'s take on {GS}", "{T} offers {R} of {GS}", "{T} dates from {Y} and brings {MX} together",
     "{D} is behind {T}, {R} of {GS}", "{T} is {G}, directed by {D}, with {C}", "{T} is {G}",
     "{T} is by {A}", "{T} by {A} is filed under {FS}", "{A} is behind {T}, from {Y}", "{T} comes from {O}",
     "{T} from {O} is filed under {FS}", "{T} is one for {FS}", "{T} is filed under {FS}", "{A}'s {T} came out in {Y}",
@@ -47,7 +47,7 @@ MAINS: Final = (
 EXTRAS: Final = (
     "It runs {R}.", "The cast includes {C}.", "{D} directs.", "It is {G}.", "It came out in {Y}.", "Expect {GS}.",
     "Expect {R} of {GS}.", "It was made in {L}.", "Look out for {C}.", "{C} can be seen in it.", "It dates from {Y}.",
-    "It is a mix of {GS}.", "{D} made it in {Y}.", "It lasts {R} and features {C}.", "Made in {L}, it runs {R}.",
+    "It is a mix of {MX}.", "{D} made it in {Y}.", "It lasts {R} and features {C}.", "Made in {L}, it runs {R}.",
     "Its {K} is {V}.", "The {K} is {V}.", "It is filed under {FS}.", "It comes from {O}.", "{A} is behind it.",
     "You will find it under {FS}.", "The {K}: {V}.", "It has {N} {P}.", "It was made by {A}.",
 )  # fmt: skip
@@ -203,6 +203,8 @@ def slots_of(facts: Facts, because: Sequence[str], taste: Sequence[str], rng: ra
     film = any(key in facts.attributes for key in (*DIRECTORS, *CASTS))
     if kind := kind_phrase(facts.categories, rng, film=film):
         slots["g"], slots["G"], slots["GS"] = kind, article(kind), listed(categories)
+        if len(categories) > 1:
+            slots["MX"] = slots["GS"]
     elif categories:
         slots["FS"] = listed(categories)
     others: list[tuple[str, str]] = []
@@ -241,7 +243,7 @@ def needs(shape: str) -> frozenset[str]:
     return frozenset(re.findall(r"{(\w+)}", shape)) - {"NP"}
 
 
-_SAME = {"G": {"GS", "g"}, "g": {"GS", "G"}, "GS": {"G", "g"}}
+_SAME = {name: {"G", "g", "GS", "MX"} for name in ("G", "g", "GS", "MX")}
 
 
 def pick(shapes: Sequence[str], slots: Slots, used: set[str], rng: random.Random) -> str | None:

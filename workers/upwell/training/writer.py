@@ -68,14 +68,21 @@ def teach(
     adapter_dir: Path,
     recipe: Recipe = Recipe(),
     progress: Callable[[str], None] = print,
+    resume: Path | None = None,
 ) -> Any:
-    """Fits a LoRA adapter to the lessons and writes it to `adapter_dir` (bfloat16). Returns the taught model."""
-    from peft import LoraConfig, get_peft_model
+    """Fits a LoRA adapter to the lessons and writes it to `adapter_dir` (bfloat16). Returns the taught model.
+
+    `resume`: an adapter to go on from, which keeps its own rank; none begins anew.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
 
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=TARGETS, task_type="CAUSAL_LM")
-    taught = get_peft_model(model, config)
+    if resume is None:
+        taught = get_peft_model(model, config)
+    else:
+        taught = PeftModel.from_pretrained(model, str(resume), is_trainable=True)
     taught.train()
     weights = [p for p in taught.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.0)
@@ -115,7 +122,7 @@ def write(
     seed: int = 0,
     batch: int = 16,
 ) -> list[tuple[str, int]]:
-    """(text, tokens) per prompt, sampled as the served model samples (top-k 40, min-p .1)."""
+    """(text, tokens) per prompt, sampled as the served model samples (top-k 40, top-p .9)."""
     torch.manual_seed(seed)
     written: list[tuple[str, int]] = []
     for start in range(0, len(prompts), batch):
@@ -126,7 +133,7 @@ def write(
                 **given,
                 max_new_tokens=max_tokens,
                 do_sample=temperature > 0,
-                **({"temperature": temperature, "top_k": 40, "min_p": 0.1} if temperature > 0 else {}),
+                **({"temperature": temperature, "top_k": 40, "top_p": 0.9} if temperature > 0 else {}),
             )
         for row in output[:, given["input_ids"].shape[1] :].tolist():
             end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
