@@ -65,6 +65,7 @@ class Kafka(Group):
     replication_factor: PositiveInt = Field(1, description="Replicas of topics that Upwell creates.")
     batch_max_records: PositiveInt = Field(2000, description="Most records in one batch.")
     batch_max_wait_ms: PositiveInt = Field(10, description="Longest wait for a batch's first record.")
+    batch_gather_ms: int = Field(10, ge=0, description="... and then for more of them: fewer, larger transactions.")
     max_record_bytes: PositiveInt = Field(1_048_576, description="A larger record goes to the dead letters.")
     transaction_timeout_ms: PositiveInt = Field(10_000, description="Broker aborts a silent transaction after this.")
     session_timeout_ms: PositiveInt = Field(
@@ -163,7 +164,7 @@ class ContentSettings(Group):
         150, description="Token budget; beyond it triggers wait, then are skipped."
     )
     burst_tokens: PositiveInt = Field(2_000, description="Tokens that may be spent at once.")
-    max_wait_s: PositiveFloat = Field(3, description="A trigger (not a request) that waits longer is skipped.")
+    max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
     min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
     candidates: PositiveInt = Field(2, description="Candidate texts a trigger.")
     max_tokens: PositiveInt = Field(64, description="Most tokens of a text.")

@@ -124,8 +124,9 @@ class TransactionalConsumer:
             list(self.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
-    def poll(self, max_records: int, timeout_s: float) -> Batch | None:
-        """The records that are there, at most `max_records`; waits up to `timeout_s` for the first.
+    def poll(self, max_records: int, timeout_s: float, gather_s: float = 0.0) -> Batch | None:
+        """The records that are there, at most `max_records`; waits up to `timeout_s` for the first, and then up to
+        `gather_s` for more.
 
         Raises:
             Inconsistent: a position lies outside the log.
@@ -135,7 +136,7 @@ class TransactionalConsumer:
         messages = consumer.consume(max_records, 0) or consumer.consume(1, timeout_s)
         if len(messages) == 1 and max_records > 1:
             assignments = self._assignments
-            more = consumer.consume(max_records - 1, 0)
+            more = consumer.consume(max_records - 1, gather_s)
             # After a rebalance in between, the first will be read again: its partition starts at the committed offset.
             messages = messages + more if assignments == self._assignments else more
         if not messages:

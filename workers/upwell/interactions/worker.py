@@ -197,7 +197,8 @@ class Pipeline:
             elif self._paused:
                 self.bus.resume()
                 self._paused = False
-            batch = self.bus.poll(self.settings.kafka.batch_max_records, self.settings.kafka.batch_max_wait_ms / 1000)
+            kafka = self.settings.kafka
+            batch = self.bus.poll(kafka.batch_max_records, kafka.batch_max_wait_ms / 1000, kafka.batch_gather_ms / 1000)
             metrics.LAG.labels(WORKER).set(self.bus.lag())
             if batch is not None:
                 self._process(batch)
