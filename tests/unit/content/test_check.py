@@ -65,6 +65,7 @@ def test_faithful_texts_pass(text):
         ("Alien.", "length"),
         ("Alien is one to try. " * 40, "length"),
         ("Alien is a horror film with Sigourney Weaver and", "form"),
+        ("With Alien in mind, you might enjoy Alien, a horror film from 1979.", "repetition"),
     ],
 )
 def test_what_no_fact_holds_is_refused(text, kind):

@@ -105,6 +105,7 @@ def check(
     known = _words(source)
     problems += _language(own, language)
     problems += _repetition(own)
+    problems += _title_twice(folded, titles)
     problems += _kind_twice(_without(folded, titles), facts, told=reason_kind(because, reason, taste) == "taste")
     problems += _numbers(text, source)
     problems += _names(text, known, language)
@@ -197,6 +198,14 @@ def _repetition(own: str) -> list[str]:
     if any(n > 1 for n in fours.values()) or re.search(r"\b(\w+) \1\b", own):
         return ["repetition: the same words again"]
     return []
+
+
+def _title_twice(folded: str, titles: Sequence[str]) -> list[str]:
+    """`With Alien in mind, you might enjoy Alien.`"""
+    title = titles[0].rstrip(".")
+    untold = _without(folded, [t for t in titles[1:] if t.rstrip(".") != title])
+    times = len(re.findall(r"(?<!\w)" + re.escape(title) + r"(?!\w)", untold)) if title else 0
+    return ["repetition: the item is named twice"] if times > 1 else []
 
 
 def _kind_twice(untitled: str, facts: Facts, *, told: bool) -> list[str]:
