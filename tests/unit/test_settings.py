@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from upwell.bus.topics import Topic
 from upwell.cli.settings import printable, toml
-from upwell.settings import NOT_SETTINGS, ConfigError, Settings, names
+from upwell.settings import NOT_SETTINGS, TOPICS, ConfigError, Settings, names
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +97,15 @@ def test_a_name_like_no_other_points_to_the_list() -> None:
         ({"telemetry.metrics_port": "70000"}, "telemetry.metrics_port"),
         ({"postgres.db_schema": "Robert'); --"}, "postgres.db_schema"),
         ({"events.weights": "{not json"}, "events.weights: not valid JSON"),
+        ({"events.weights.view": "nan"}, "events.weights.view = 'nan'"),
+        ({"events.weights.view": "-inf"}, "events.weights.view = '-inf'"),
+        ({"ranking.weight_taste": "nan"}, "ranking.weight_taste = 'nan'"),
+        ({"events.max_future_s": "inf"}, "events.max_future_s = 'inf'"),
+        ({"profiles.half_life_days": "inf"}, "profiles.half_life_days = 'inf'"),
+        ({"content.temperature": "2.1"}, "content.temperature = '2.1'"),
+        ({"content.max_tokens": "1025"}, "content.max_tokens = '1025'"),
+        ({"kafka.topics.intercations": "x"}, "no topic is called intercations; did you mean interactions?"),
+        ({"kafka.topics.q": "x"}, "topics are items, interactions"),
         ({"trends.window_s": "5000"}, "trends.window_s = 5000: must be a multiple of statistics.window_s = 3600"),
     ],
 )
@@ -140,6 +153,17 @@ def test_any_library_option_passes_through(tmp_path: Path, monkeypatch: pytest.M
     assert settings.triton.options == {"grpc.keepalive_time_ms": "1000"}
 
 
+def test_topics_are_renamed_by_their_canonical_names(tmp_path: Path) -> None:
+    assert set(Topic) == set(TOPICS)
+    config = file(tmp_path, '[kafka.topics]\nitems = "films"\ncontent-triggers.high = "urgent"\n')
+    settings = Settings.load(config, {"kafka.topics.content-triggers.low": "later"})
+    assert settings.kafka.topics == {
+        "items": "films",
+        "content-triggers.high": "urgent",
+        "content-triggers.low": "later",
+    }
+
+
 def test_weights_of_own_types_are_added(tmp_path: Path) -> None:
     settings = Settings.load(file(tmp_path, "[events.weights]\nwishlist = 1.5\nview = 0.1\n"))
     assert settings.events.weights["wishlist"] == 1.5
@@ -169,6 +193,51 @@ def test_secrets_are_hidden(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         Settings.load(file(tmp_path, '[kafka.options]\nsasl.password = ["hunter2"]\n'))
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("kafka.options", "sasl.password=hunter2"),
+        ("kafka.producer_options", "hunter2"),
+        ("postgres.options", '["password", "hunter2"]'),
+        ("postgres.dsn", '["hunter2"]'),
+        ("ranking.slate", "password=hunter2"),
+    ],
+)
+def test_a_refused_value_that_may_hold_a_secret_is_not_repeated(flag: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(flag)) as refused:
+        Settings.load(flags={flag: value})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_refused_group_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ('"sasl.password=hunter2"', "hunter2", '["hunter2"]'):
+        monkeypatch.setenv("UPWELL_KAFKA", text)
+        with pytest.raises(ConfigError) as refused:
+            Settings.load()
+        assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_logged_trace_shows_no_values(log_format: str) -> None:
+    program = f"""
+import structlog
+from upwell.settings import Settings
+from upwell.telemetry import logs
+settings = Settings.load(flags={{"telemetry.log_format": "{log_format}", "kafka.options.sasl.password": "hunter" + "2"}})
+logs.configure(settings.telemetry)
+def fail(options):
+    raise ZeroDivisionError("a bug")
+try:
+    fail(settings.kafka.options)
+except ZeroDivisionError:
+    structlog.get_logger().exception("bug")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "ZeroDivisionError: a bug" in done.stderr
+    assert "in fail" in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_the_printed_settings_are_a_file_to_start_from(tmp_path: Path) -> None:

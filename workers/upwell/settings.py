@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -33,7 +34,23 @@ class ConfigError(ValueError):
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+TOPICS = (
+    "items",
+    "interactions",
+    "requests",
+    "item-features",
+    "rankings",
+    "content-triggers.high",
+    "content-triggers.normal",
+    "content-triggers.low",
+    "contents",
+    "statistics",
+    "trends",
+)
+"""Canonical names; `upwell.bus.topics`, which knows more of them, stands above this module, and a test compares."""
 
 
 def _as_text(options: Any) -> Any:
@@ -51,7 +68,17 @@ def _as_text(options: Any) -> Any:
     return flat
 
 
+def _canonical(topics: dict[str, str]) -> dict[str, str]:
+    for name in topics:
+        if name not in TOPICS:
+            close = difflib.get_close_matches(name, TOPICS, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]}?" if close else f"topics are {', '.join(TOPICS)}"
+            raise ValueError(f"no topic is called {name}; {hint}")
+    return topics
+
+
 Options = Annotated[dict[str, str], BeforeValidator(_as_text)]
+OwnTopics = Annotated[Options, AfterValidator(_canonical)]
 
 
 class Kafka(Group):
@@ -60,7 +87,7 @@ class Kafka(Group):
     bootstrap_servers: str = Field("localhost:9092", description="Brokers, host:port, comma-separated.")
     group_prefix: str = Field("upwell", description="Consumer groups and transactional ids start with it.")
     topic_prefix: str = Field("", description="Put before every topic name.")
-    topics: dict[str, str] = Field({}, description="Own names of topics: canonical name = your name.")
+    topics: OwnTopics = Field({}, description="Own names of topics: canonical name = your name.")
     partitions: PositiveInt = Field(4, description="Partitions of topics that Upwell creates.")
     replication_factor: PositiveInt = Field(1, description="Replicas of topics that Upwell creates.")
     batch_max_records: PositiveInt = Field(2000, description="Most records in one batch.")
@@ -114,7 +141,8 @@ class Events(Group):
             "share": 2.0,
             "play": 1.0,
         },
-        description="Weight of each type; a type without one goes to the dead letters.",
+        description="Weight of each type; a type without one goes to the dead letters. Your types are added to these; "
+        "at weight 0 a type is counted, and is no preference.",
     )
     rating_neutral: float = Field(2.5, description="A rating's weight is weights.rating x (value - neutral) / scale.")
     rating_scale: PositiveFloat = Field(2.5, description="See rating_neutral.")
@@ -167,8 +195,8 @@ class ContentSettings(Group):
     max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
     min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
     candidates: PositiveInt = Field(2, description="Candidate texts a trigger.")
-    max_tokens: PositiveInt = Field(64, description="Most tokens of a text.")
-    temperature: float = Field(0.7, ge=0, description="Sampling temperature.")
+    max_tokens: PositiveInt = Field(64, le=1024, description="Most tokens of a text.")
+    temperature: float = Field(0.7, ge=0, le=2, description="Sampling temperature.")
     batch: PositiveInt = Field(8, description="Prompts sent to the generator together.")
     audience: int = Field(20, ge=0, description="Users who get content about a new item.")
     audience_active_days: PositiveFloat = Field(30, description="Users active within this are the audience.")
@@ -301,6 +329,12 @@ def looks_secret(name: str) -> bool:
     return any(word in leaf for word in SECRET_WORDS) and "tokens" not in leaf
 
 
+def _may_hold_secrets(name: str, given: str) -> bool:
+    """Whether a refused value is not to be repeated: options given as one text hold passwords without naming them."""
+    leaf = name.partition(".")[2]
+    return not leaf or "options" in leaf.split(".")[0] or looks_secret(name) or looks_secret(given)
+
+
 def names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
     """Dotted names of all settings."""
     found: list[str] = []
@@ -360,6 +394,7 @@ def _explain(error: ValidationError) -> str:
         elif problem["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name}{_nearest(name)}")
         else:
-            shown = "********" if looks_secret(name) else repr(problem.get("input"))
-            lines.append(f"{name} = {shown}: {problem['msg']}")
+            given = repr(problem.get("input"))
+            shown = "********" if _may_hold_secrets(name, given) else given
+            lines.append(f"{name} = {shown}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)

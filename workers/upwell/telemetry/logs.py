@@ -15,7 +15,10 @@ def configure(telemetry: Telemetry, **context: object) -> None:
     renderer = (
         structlog.processors.JSONRenderer()
         if telemetry.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Where rich is installed, the default shows the locals of every frame: passwords among them.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
