@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def test_stop_can_be_asked_for_without_a_signal() -> None:
         (Unavailable("no broker"), exits.INFRASTRUCTURE),
         (Fenced("another worker runs in this slot"), exits.INFRASTRUCTURE),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), exits.INFRASTRUCTURE),
+        (KafkaException(KafkaError(KafkaError._INVALID_ARG, "No such configuration property")), exits.CONFIG),
         (psycopg.OperationalError("connection refused"), exits.INFRASTRUCTURE),
         (InferenceUnavailable("no model server"), exits.INFRASTRUCTURE),
         (ZeroDivisionError("oops"), exits.BUG),
@@ -90,7 +92,8 @@ def test_exit_codes_say_whose_fault_it_is(error: Exception, code: int, capsys: p
     said = capsys.readouterr()
     told = said.err + said.out
     assert "some step" in told or code == exits.CONFIG
-    assert str(error) in told or code == exits.BUG
+    said_by = error.args[0].str() if isinstance(error, KafkaException) and code == exits.CONFIG else str(error)
+    assert said_by in told or code == exits.BUG
     # Only a bug shows where it is.
     assert ("Traceback" in told) == (code == exits.BUG)
 
@@ -131,6 +134,15 @@ def upwell(tmp_path: Path) -> Upwell:
         (["worker", "trends", "--set", "trends.window_s"], "expected group.name=value"),
         (["config", "--config", "missing.toml"], "no such settings file"),
         (["config", "--set", "ranking.slate=-1"], "ranking.slate"),
+        (["topics", "create", "--set", "kafka.options.lingr.ms=5"], 'No such configuration property: "lingr.ms"'),
+        (["worker", "items", "--set", "kafka.options.security.protocol=tls"], "security.protocol"),
+        (["migrate", "--set", "postgres.options.sslmod=require"], 'invalid connection option "sslmod"'),
+        (["migrate", "--set", "postgres.dsn=postgresql://h/d?sslmod=require"], 'invalid URI query parameter: "sslmod"'),
+        (["migrate", "--set", "postgres.dsn=nonsense"], "postgres.dsn: neither a libpq connection string"),
+        (["migrate", "--set", "postgres.dsn=host=127.0.0.1 port=abc"], "port abc is no number"),
+        (["migrate", "--set", "postgres.dsn=postgresql://h:99999/d"], "port 99999 is no number"),
+        (["migrate", "--set", "postgres.options.port=99999"], "port 99999 is no number"),
+        (["migrate", "--set", "postgres.options.connect_timeout=soon"], "connect_timeout = 'soon'"),
     ],
 )
 def test_mistakes_of_ours_end_with_2_and_one_line(upwell: Upwell, arguments: list[str], said: str) -> None:
@@ -139,6 +151,23 @@ def test_mistakes_of_ours_end_with_2_and_one_line(upwell: Upwell, arguments: lis
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not done.stdout
+
+
+def test_a_connection_string_that_cannot_be_read_is_not_repeated(upwell: Upwell) -> None:
+    for dsn in ("host=h password=hun ter2", "host='h password=hunter2"):
+        done = upwell("migrate", UPWELL_POSTGRES__DSN=dsn)
+        assert done.returncode == exits.CONFIG
+        assert "postgres.dsn" in done.stderr
+        assert "ter2" not in done.stderr + done.stdout
+
+
+def test_a_taken_metrics_port_ends_with_2(upwell: Upwell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = upwell("worker", "items", "--set", f"telemetry.metrics_port={port}")
+    assert done.returncode == exits.CONFIG
+    assert f"telemetry.metrics_port = {port} on 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_variable_ends_with_2(upwell: Upwell) -> None:

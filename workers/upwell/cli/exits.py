@@ -21,7 +21,7 @@ def fail(code: int, message: str) -> NoReturn:
 def mapped(step: str) -> Iterator[None]:
     """Turn the errors that a step is known to raise into one clear line and the right code; a bug keeps its trace."""
     import psycopg
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
     from upwell.bus.errors import BusError, Inconsistent
     from upwell.inference.errors import InferenceUnavailable, ModelChanged
@@ -33,7 +33,13 @@ def mapped(step: str) -> Iterator[None]:
         fail(CONFIG, str(error))
     except (Inconsistent, ModelChanged) as error:
         fail(CONFIG, f"{step}: {error}")
-    except (BusError, KafkaException, psycopg.OperationalError, InferenceUnavailable) as error:
+    except KafkaException as error:
+        # What librdkafka says of an option that it does not know, or of a value that it cannot take.
+        said = error.args[0] if error.args else None
+        if isinstance(said, KafkaError) and said.code() == KafkaError._INVALID_ARG:
+            fail(CONFIG, f"{step}: kafka options: {said.str().strip()}")
+        fail(INFRASTRUCTURE, f"{step}: {error}")
+    except (BusError, psycopg.OperationalError, InferenceUnavailable) as error:
         fail(INFRASTRUCTURE, f"{step}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

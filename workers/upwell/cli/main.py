@@ -47,7 +47,8 @@ def worker(
 ) -> None:
     """Run one worker until it is told to stop.
 
-    SIGTERM finishes the batch in hand, commits and leaves; a second one stops at once.
+    SIGTERM finishes the batch in hand, commits and ends; a second one stops at once. Its place in the group is kept for
+    kafka.session_timeout_ms: started again within it, the slot goes on; after it, the other slots take its partitions.
 
     \b
     Examples:
@@ -64,9 +65,9 @@ def worker(
         exits.fail(exits.CONFIG, f"no worker is called {name}: items, interactions, content or trends")
     settings = load(config, sets, {"telemetry.log_format": log_format} if log_format else None)
     logs.configure(settings.telemetry, worker=name, slot=slot)
-    port = metrics.serve(settings.telemetry)
     module = importlib.import_module(f"upwell.{name}.worker")
     with exits.mapped(name):
+        port = metrics.serve(settings.telemetry)
         module.run(settings, slot, Stop().listen(), metrics_port=port)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 import structlog
 from pgvector.psycopg import register_vector
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from upwell.settings import Postgres
+from upwell.settings import ConfigError, Postgres
 from upwell.store import arrays
 
 log = structlog.get_logger("upwell.store")
@@ -30,8 +31,10 @@ def connect(postgres: Postgres, *, vectors: bool = True, **options: Any) -> psyc
     """One connection, its search path set to the schema.
 
     Raises:
+        ConfigError: libpq cannot read the settings.
         psycopg.OperationalError: the server does not answer.
     """
+    _check(postgres)
     connection = psycopg.connect(postgres.dsn.get_secret_value(), **_options(postgres), **options)
     if vectors:
         _configure(connection)
@@ -54,8 +57,42 @@ def _options(postgres: Postgres) -> dict[str, Any]:
     }
 
 
+def _check(postgres: Postgres) -> None:
+    """Say now what no retry would mend. libpq repeats pieces of what it cannot read, passwords too: only names are said.
+
+    Raises:
+        ConfigError: see `connect`.
+    """
+    try:
+        given = conninfo_to_dict(postgres.dsn.get_secret_value())
+    except psycopg.ProgrammingError as error:
+        unknown = str(error).strip()
+        reason = (
+            unknown
+            if unknown.startswith(("invalid connection option", "invalid URI query parameter"))
+            else "neither a libpq connection string (host=… dbname=…) nor a URI (postgresql://user@host:5432/name)"
+        )
+        raise ConfigError(f"postgres.dsn: {reason}") from None
+    try:
+        make_conninfo("", **postgres.options)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"postgres.options: {str(error).strip()}") from None
+    ports = str({**given, **postgres.options}.get("port") or "")
+    for port in map(str.strip, ports.split(",")):
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ConfigError(f"postgres: port {port} is no number from 1 to 65535")
+    patience = postgres.options.get("connect_timeout", "0")
+    if not patience.lstrip("-").isdecimal():
+        raise ConfigError(f"postgres.options.connect_timeout = {patience!r}: whole seconds")
+
+
 def pool(postgres: Postgres) -> ConnectionPool[psycopg.Connection[Any]]:
-    """A pool whose connections are checked before use and reconnect by themselves."""
+    """A pool whose connections are checked before use and reconnect by themselves.
+
+    Raises:
+        ConfigError: see `connect`.
+    """
+    _check(postgres)
     return ConnectionPool(
         postgres.dsn.get_secret_value(),
         kwargs=_options(postgres),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
-from upwell.settings import Telemetry
+from upwell.settings import ConfigError, Telemetry
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 # What came in and what became of it. `worker` is items, interactions, content or trends.
 RECORDS = Counter("upwell_records", "Input records read", ["worker"])
 DUPLICATES = Counter("upwell_duplicates", "Events dropped by the dedupe window", ["worker"])
+DEDUPE_FORGOTTEN = Counter(
+    "upwell_dedupe_forgotten", "Events that left the dedupe window: a repeat of one counts again"
+)
 DEAD_LETTERS = Counter("upwell_dead_letters", "Records sent to the dead letters", ["worker", "step"])
 OUTPUTS = Counter("upwell_outputs", "Records published", ["worker", "topic"])
 LAG = Gauge("upwell_lag_records", "Records between the position and the end of the log", ["worker"])
@@ -45,6 +48,16 @@ TREND_LATE = Counter("upwell_trend_late", "Deltas not counted: their window is c
 
 
 def serve(telemetry: Telemetry) -> int:
-    """Serve `/metrics`; returns the port that was taken."""
-    server, _ = start_http_server(telemetry.metrics_port, addr=telemetry.metrics_host)
+    """Serve `/metrics`; returns the port that was taken.
+
+    Raises:
+        ConfigError: the port is in use, or the address is not this machine's.
+    """
+    try:
+        server, _ = start_http_server(telemetry.metrics_port, addr=telemetry.metrics_host)
+    except OSError as error:
+        raise ConfigError(
+            f"telemetry.metrics_port = {telemetry.metrics_port} on {telemetry.metrics_host}: "
+            f"{error.strerror or error}; give each worker a port of its own, or 0 for a free one"
+        ) from error
     return int(server.server_port)
