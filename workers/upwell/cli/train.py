@@ -33,7 +33,7 @@ def writer(
     out: Annotated[Path, typer.Option(help="Folder of the LoRA adapter.")] = Path("adapter"),
     weights: Annotated[Path | None, typer.Option(help="Folder of fetched packages. [default: the set-up's]")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of converted models. [default: the set-up's]")] = None,
-    lessons: Annotated[int, typer.Option(help="Pairs of facts and text to learn from.", min=1)] = 3200,
+    lessons: Annotated[int, typer.Option(help="Pairs of facts and text to learn from.", min=1)] = 6400,
     seed: Annotated[int, typer.Option(help="Decides the lessons, their order and the first weights.")] = 7,
     resume: Annotated[Path | None, typer.Option(help="An adapter to go on from. [default: begin anew]")] = None,
     learning_rate: Annotated[float, typer.Option(help="Highest step size.", min=1e-6)] = 8e-4,
