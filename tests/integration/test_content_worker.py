@@ -168,6 +168,29 @@ def test_a_result_stored_before_a_crash_is_published_as_it_was(own: Deployment) 
     assert ended(own) == {"generated": 1}
 
 
+def test_a_result_that_a_former_owner_stored_after_the_takeover_is_published(own: Deployment) -> None:
+    payload = json.dumps({"content_id": "c", "trigger_id": "late-alien", "text": "as it was"}).encode()
+    own.produce("requests", "u", request("u", item_id="jaws"))
+    own.produce("content-triggers.normal", "u", trigger("u"), partition=1)
+    own.flush()
+    with own.worker("content"):
+        own.drained("content", *TOPICS)  # the partition is in hand
+        own.execute(
+            "INSERT INTO contents (trigger_id, content_id, user_id, source, payload, topic, partition, log_offset)"
+            " VALUES ('late-alien', 'c', 'late', 'template', %s, %s, 1, 1)",
+            payload, own.topic("content-triggers.normal"),
+        )  # fmt: skip
+        own.produce("content-triggers.normal", "late", trigger("late"), partition=1)
+        # The same trigger elsewhere is a duplicate all the same.
+        own.produce("content-triggers.high", "late", trigger("late", kind="new_item"))
+        own.flush()
+        own.drained("content", *TOPICS)
+    assert [message.value() for message in own.read("contents") if message.key() == b"late"] == [payload]
+    found = ended(own)
+    assert found["generated"] + found["template"] == 3
+    assert found["duplicate"] == 1
+
+
 def test_a_result_of_a_former_topic_of_the_same_name_is_nobody_elses(own: Deployment) -> None:
     own.produce("requests", "u", request("u", item_id="jaws"), partition=1)
     own.flush()

@@ -359,6 +359,8 @@ class Pipeline:
             if answer.outcome == Outcome.REFUSED:
                 self._refuse(pending.message, pending.partition, "answer", answer.reason)
             elif answer.content is None:
+            elif (ready := answer.stored) is not None:
+                self._publish(pending.partition, pending.offset, ready.source, key, ready.payload, pending.headers)
                 self._end(pending, answer.outcome)
             elif (stored := earlier.get(pending.trigger.trigger_id)) is not None:
                 if stored.place == place:

@@ -22,7 +22,7 @@ from upwell.events.hashing import identifier, key64
 from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.settings import ContentSettings
-from upwell.store.contents import ContentStore, ItemFacts
+from upwell.store.contents import ContentStore, ItemFacts, Stored
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.content")
@@ -37,6 +37,8 @@ class Answer:
     pending: Pending
     outcome: str
     content: Content | None = None
+    stored: Stored | None = None
+    """The trigger's result, where it has one already: published as it is."""
     reason: str = ""
 
 
@@ -86,11 +88,14 @@ class Writer:
         answers = []
         fresh = []
         for pending in batch:
-            # A result of the trigger at its own offset is known since takeover: this one stands elsewhere in the log.
-            if pending.trigger.trigger_id in answered:
-                answers.append(Answer(pending, Outcome.DUPLICATE))
-            else:
+            stored = answered.get(pending.trigger.trigger_id)
+            if stored is None:
                 fresh.append(pending)
+            elif stored.place == (*pending.partition, pending.offset):
+                # A former owner stored it after takeover had looked, and can publish it no more.
+                answers.append(Answer(pending, Outcome.GENERATED, stored=stored))
+            else:
+                answers.append(Answer(pending, Outcome.DUPLICATE))
         drafts, ended = self._drafts(fresh)
         answers += ended
         tokens, reached = 0, False
