@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from upwell.events.contracts import Item
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
-from upwell.items.embedding import embed
+from upwell.items.embedding import embed, embed_newest
 
 
 class LengthEncoder:
@@ -36,6 +36,30 @@ def test_refused_items_are_found_alone(bad: list[bool]) -> None:
     assert {id_: vector[0] for id_, vector in embedded.vectors.items()} == {
         f"i{n}": len(items[n].title) for n, b in enumerate(bad) if not b
     }
+
+
+def test_where_the_newest_record_is_refused_the_one_before_counts() -> None:
+    def of(item_id: str, *titles: str) -> list[Item]:
+        return [Item(item_id, title=title, op="delete" if title == "gone" else "upsert") for title in titles]
+
+    records = {
+        "a": of("a", "first", "second", "bad third", "bad fourth"),
+        "b": of("b", "good", "gone", "bad"),
+        "c": of("c", "bad", "bad again"),
+        "d": of("d", "bad", "gone"),
+        "e": of("e", "bad", "good"),
+        "known": of("known", "good", "bad"),
+    }
+    encoder = LengthEncoder()
+    stored = np.array([7, 7], np.float32)
+    newest = embed_newest(records, {"known": stored}, encoder)
+    assert newest.counting == {"a": 1, "b": 1, "d": 1, "e": 1, "known": 1}
+    assert sorted(encoder.texts) == ["good", "second"]
+    assert newest.vectors.keys() == {"a", "e", "known"}
+    assert newest.vectors["known"] is stored
+    assert sorted((item_id, index) for item_id, index, _ in newest.refused) == [
+        ("a", 2), ("a", 3), ("b", 2), ("c", 0), ("c", 1),
+    ]  # fmt: skip
 
 
 def test_a_vector_is_fixed_once_the_model_version_has_made_it() -> None:

@@ -30,6 +30,42 @@ class Embedded:
     refused: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """`counting` has, by item id, the index of the record that counts; `refused` (item id, index, why) of newer ones."""
+
+    counting: dict[str, int]
+    vectors: dict[str, NDArray[np.float32]]
+    refused: list[tuple[str, int, str]]
+
+
+def embed_newest(
+    records: Mapping[str, Sequence[Item]], known: Mapping[str, NDArray[np.float32]], encoder: Encoder
+) -> Newest:
+    """Of each item's records, oldest first, the newest one that deletes it or that the encoder takes; embedded.
+
+    Raises:
+        InferenceUnavailable: nothing was decided; repeat it.
+    """
+    counting = {item_id: len(items) - 1 for item_id, items in records.items()}
+    vectors: dict[str, NDArray[np.float32]] = dict(known)
+    refused: list[tuple[str, int, str]] = []
+    undecided = list(counting)
+    while undecided:
+        newest = [records[item_id][counting[item_id]] for item_id in undecided]
+        embedded = embed([item for item in newest if item.op != "delete"], vectors, encoder)
+        vectors = embedded.vectors
+        undecided = []
+        for item_id, why in embedded.refused.items():
+            refused.append((item_id, counting[item_id], why))
+            counting[item_id] -= 1
+            if counting[item_id] < 0:
+                del counting[item_id]
+            else:
+                undecided.append(item_id)
+    return Newest(counting, vectors, refused)
+
+
 def embed(items: Sequence[Item], known: Mapping[str, NDArray[np.float32]], encoder: Encoder) -> Embedded:
     """Embed items, each id once.
 

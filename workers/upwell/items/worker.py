@@ -27,7 +27,7 @@ from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceUnavailable
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
-from upwell.items.embedding import embed
+from upwell.items.embedding import embed_newest
 from upwell.lifecycle import Stop, Stopped, insist
 from upwell.settings import Settings
 from upwell.store import database
@@ -77,7 +77,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
 
 @dataclass(slots=True)
 class Change:
-    """The latest valid record of one item in the batch."""
+    """A valid record of one item."""
 
     message: Message
     item: Item
@@ -130,12 +130,11 @@ class Pipeline:
                 metrics.OUTPUTS.labels(WORKER, output.topic).inc()
 
     def _process(self, batch: Batch) -> list[Output]:
-        changes, outputs = self._read(batch)
-        upserts = [change for change in changes.values() if change.item.op != "delete"]
-        deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
-        rows, model_version, refused = self._embed(batch, upserts)
+        valid, outputs = self._read(batch)
+        changes, rows, model_version, refused = self._embed(batch, valid)
         outputs += refused
         with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
+        deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
             accepted, gone = self._insist(batch, lambda: self.store.write(rows, deleted, model_version))
         stale = len(rows) + len(deleted) - len(accepted) - len(gone)
         if stale:
@@ -151,9 +150,9 @@ class Pipeline:
             triggers = self._insist(batch, lambda: self.audience.triggers(new, model_version))
         return outputs + [self._trigger(trigger) for trigger in triggers]
 
-    def _read(self, batch: Batch) -> tuple[dict[str, Change], list[Output]]:
-        """Decode, validate, clean. Of several records of one item in a batch the last one counts."""
-        changes: dict[str, Change] = {}
+    def _read(self, batch: Batch) -> tuple[dict[str, list[Change]], list[Output]]:
+        """Decode, validate, clean: valid records by item, oldest first, and dead letters."""
+        changes: dict[str, list[Change]] = {}
         letters: list[Output] = []
         latest = self.rules.latest()
         for message in batch.records:
@@ -168,29 +167,31 @@ class Pipeline:
             except validate.InvalidRecord as error:
                 letters.append(_refuse(message, error.step, str(error)))
             else:
-                changes[item.item_id] = Change(message, item)
+                changes.setdefault(item.item_id, []).append(Change(message, item))
         return changes, letters
 
-    def _embed(self, batch: Batch, upserts: list[Change]) -> tuple[list[ItemRow], str, list[Output]]:
-        """Vectors of a batch's items, all of one model version."""
-        if not upserts:
-            return [], "", []
+    def _embed(
+        self, batch: Batch, valid: dict[str, list[Change]]
+    ) -> tuple[dict[str, Change], list[ItemRow], str, list[Output]]:
+        """The record of each item that counts, which is the last one that the encoder takes, or a deletion; the rows of
+        those that are no deletions, all of one model version; dead letters."""
+        ids = [item_id for item_id, changes in valid.items() if changes[-1].item.op != "delete"]
+        if not ids:
+            return {item_id: changes[-1] for item_id, changes in valid.items()}, [], "", []
         model_version = self._insist(batch, lambda: self.encoder.model_version)
         with metrics.STAGE_SECONDS.labels(WORKER, "known").time():
-            ids = [change.item.item_id for change in upserts]
             known = self._insist(batch, lambda: self.store.known(ids, model_version))
         with metrics.STAGE_SECONDS.labels(WORKER, "encode").time():
-            items = [change.item for change in upserts]
-            embedded = self._insist(batch, lambda: embed(items, known, self.encoder))
-        rows, letters = [], []
-        for change in upserts:
-            reason = embedded.refused.get(change.item.item_id)
-            if reason is not None:
-                letters.append(_refuse(change.message, "encode", reason))
-                continue
-            vector = embedded.vectors[change.item.item_id]
-            rows.append(ItemRow(change.item, change.place, vector, {"text": 1.0}, quality(change.item)))
-        return rows, model_version, letters
+            records = {item_id: [change.item for change in changes] for item_id, changes in valid.items()}
+            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder))
+        letters = [_refuse(valid[item_id][index].message, "encode", why) for item_id, index, why in newest.refused]
+        counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
+        rows = [
+            ItemRow(change.item, change.place, newest.vectors[item_id], {"text": 1.0}, quality(change.item))
+            for item_id, change in counting.items()
+            if change.item.op != "delete"
+        ]
+        return counting, rows, model_version, letters
 
     def _features(self, row: ItemRow, model_version: str, message: Message) -> Output:
         features = ItemFeatures(
