@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import psycopg
 import structlog
 
@@ -11,7 +13,6 @@ from upwell.store.database import sql
 
 log = structlog.get_logger("upwell.store")
 STATE_VERSION = 1
-LOCK_SPACE = 0x7570  # advisory locks (LOCK_SPACE, shard)
 
 
 class SnapshotStore:
@@ -21,6 +22,8 @@ class SnapshotStore:
         self._postgres = postgres
         self._connection: psycopg.Connection[object] | None = None
         self._elected: set[int] = set()
+        # Advisory locks are the database's; a writer is elected per schema. Two ints of 32 bits, signed: (this, shard).
+        self._lock_space = zlib.crc32(f"upwell snapshots {postgres.db_schema}".encode()) - 2**31
 
     def read(self, shard: int, topic_id: str) -> tuple[int, bytes] | None:
         """(next offset, state), None where there is no snapshot of this log."""
@@ -37,7 +40,9 @@ class SnapshotStore:
         try:
             connection = self._connect()
             if shard not in self._elected:
-                won = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, shard]).fetchone()
+                won = connection.execute(
+                    "SELECT pg_try_advisory_lock(%s::integer, %s::integer)", [self._lock_space, shard]
+                ).fetchone()
                 if not won or not won[0]:  # type: ignore[index]
                     return False
                 self._elected.add(shard)
