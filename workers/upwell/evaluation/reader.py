@@ -81,8 +81,6 @@ class Reader:
         """Keys of `item-features` that are not deleted."""
         self.records: Counter[str] = Counter()
         """Data records by canonical topic."""
-        self.undecodable = 0
-        """Input interactions that are no events at all."""
         self.ends: dict[Place, int] = {}
         """Offset after the last data record that was read; markers of transactions do not count."""
         self.read_to: dict[Place, int] = {}
@@ -171,7 +169,6 @@ class Reader:
         try:
             event = self._event(raw)
         except (ValueError, RecursionError):
-            self.undecodable += 1
             return
         self.observed.event(
             event.user_id, event.event_id, event.type, message.timestamp()[1], message.partition(), message.offset()

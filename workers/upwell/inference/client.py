@@ -162,22 +162,6 @@ class ModelClient:
         given = list(items)
         return [work(item) for item in given] if len(given) == 1 else list(self._pool.map(work, given))
 
-    def wait_ready(self, timeout_s: float) -> None:
-        """Returns when the model is ready.
-
-        Raises:
-            InferenceUnavailable: not within `timeout_s`, or the client was closed.
-        """
-        until = time.monotonic() + timeout_s
-        while True:
-            try:
-                if self._triton.is_model_ready(self.model, client_timeout=self.timeout_s):
-                    return
-            except InferenceServerException:
-                pass
-            if time.monotonic() > until or self._closing.wait(0.2):
-                raise InferenceUnavailable(f"model {self.model} at {self.url} is not ready after {timeout_s:.0f} s")
-
     def close(self) -> None:
         """Ends waiting calls' retries and closes the connection."""
         self._closing.set()

@@ -25,7 +25,7 @@ CREATE TABLE profiles (
     event_time     bigint   NOT NULL,  -- largest event time, ms
     base           bigint   NOT NULL,  -- the vector is relative to 2^base half-lives
     vector         vector   NOT NULL,  -- float32 sum of item vectors
-    events         bytea    NOT NULL,  -- packed last events (upwell.interactions.profiles.EVENT)
+    events         bytea    NOT NULL,  -- packed last events (upwell.interactions.history.EVENT)
     slates         bytea    NOT NULL,  -- last slates with propensities, JSON
     slate_items    text[]   NOT NULL,  -- items of the newest slate: who must be told when one is deleted
     triggered      text,               -- item of the last head_changed trigger
