@@ -50,7 +50,7 @@ class Output(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]] | None = None
+    headers: list[tuple[str, bytes | None]] | None = None
 
 
 @dataclass(slots=True)
@@ -323,16 +323,18 @@ class TransactionalConsumer:
             Aborted: a partition of the batch went elsewhere: drop the batch, nothing of it was published.
         """
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self.pause()
-            message = self._consumer.poll(min(left, 0.2))
-            if message is not None and message.error() is None:  # of a partition assigned just now
-                self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
-            elif message is not None:
-                self._raise_if_final(message.error(), message)
-            if not batch.positions.keys() <= self.assigned:
-                raise Aborted("a partition of the batch has another owner now")
-        self.resume()
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                self.pause()
+                message = self._consumer.poll(min(left, 0.2))
+                if message is not None and message.error() is None:  # of a partition assigned just now
+                    self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+                elif message is not None:
+                    self._raise_if_final(message.error(), message)
+                if not batch.positions.keys() <= self.assigned:
+                    raise Aborted("a partition of the batch has another owner now")
+        finally:
+            self.resume()
 
     def close(self) -> None:
         """Leave: partitions are released. A static member keeps its place until the session timeout."""
@@ -355,7 +357,10 @@ class TransactionalConsumer:
         self._assignments += 1
         starts = self._starts(partitions) if partitions else {}
         self.assigned.update(partitions)
-        consumer.assign([TopicPartition(p.topic, p.number, starts[p]) for p in partitions])
+        chosen = [TopicPartition(p.topic, p.number, starts[p]) for p in partitions]
+        consumer.assign(chosen)
+        # librdkafka remembers a pause for as long as it lives, across assignments.
+        consumer.resume(chosen)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._release(revoked, lost=False)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from confluent_kafka import Message
 
 from upwell.bus.consumer import Output
+from upwell.bus.headers import Headers
+from upwell.bus.headers import headers as headers_of
 from upwell.bus.topics import dead_letters
 
 REASON_BYTES = 1000
-
-Headers = Sequence[tuple[str, bytes]]
 
 
 def dead_letter(message: Message, step: str, reason: str) -> Output:
@@ -22,11 +21,11 @@ def dead_letter(message: Message, step: str, reason: str) -> Output:
         dead_letters(message.topic()),
         message.key(),
         message.value(),
-        headers(*origin, message.headers() or [], step, reason),
+        headers(*origin, headers_of(message), step, reason),
     )
 
 
-def headers(topic: str, partition: int, offset: int, own: Headers, step: str, reason: str) -> list[tuple[str, bytes]]:
+def headers(topic: str, partition: int, offset: int, own: Headers, step: str, reason: str) -> Headers:
     """`upwell-topic`, `-partition`, `-offset`, `-step`, `-reason`, `-attempts`, `-first-ms`, `-last-ms` (Unix ms).
 
     The record's `own` headers stay, but for older ones of these names."""

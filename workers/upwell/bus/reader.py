@@ -5,13 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from upwell.bus import clients
 from upwell.bus.errors import Inconsistent, Unavailable
 from upwell.settings import Kafka
 
 PATIENCE_S = 120.0
+
+
+def bounds(kafka: Kafka, topic: str, partition: int) -> tuple[int, int]:
+    """First offset kept and next offset to be written.
+
+    Raises:
+        Unavailable: the broker does not answer.
+    """
+    consumer = clients.log_reader(kafka, "bounds")
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30.0)
+    except KafkaException as error:
+        raise Unavailable(f"cannot read the bounds of {topic} [{partition}]: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    return low, high
 
 
 class LogReader:

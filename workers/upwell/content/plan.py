@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from upwell.bus.consumer import Partition
+from upwell.bus.headers import Headers
 from upwell.events.contracts import ContentTrigger
 
 REQUEST: Final = "request"
@@ -49,7 +50,7 @@ class Pending:
     """When it was read."""
     message: Any = None
     """The record as it came, where it may have to go to the dead letters."""
-    headers: list[tuple[str, bytes]] | None = None
+    headers: Headers | None = None
     """What its result carries on."""
     epoch: int = 0
     """Of the partition's takeover: an answer of an earlier one counts no more."""

@@ -21,6 +21,7 @@ from upwell.bus import topics
 from upwell.bus.consumer import Batch, Output, Partition, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
+from upwell.bus.headers import Headers, trace
 from upwell.bus.topics import TRIGGERS, Topic
 from upwell.content.plan import PRIORITIES, REQUEST, Budget, Outcome, Pending, Waiting
 from upwell.content.progress import MOST_AHEAD, Progress
@@ -255,7 +256,7 @@ class Pipeline:
             priority = PRIORITIES[self.priorities[partition.topic]]
         return Pending(
             trigger, partition, message.offset(), priority, now,
-            message=message if trigger.kind == REQUEST else None, headers=_trace(message), epoch=self.epochs[partition],
+            message=message if trigger.kind == REQUEST else None, headers=trace(message), epoch=self.epochs[partition],
         )  # fmt: skip
 
     # Answers
@@ -358,9 +359,9 @@ class Pipeline:
             place = (*pending.partition, pending.offset)
             if answer.outcome == Outcome.REFUSED:
                 self._refuse(pending.message, pending.partition, "answer", answer.reason)
-            elif answer.content is None:
             elif (ready := answer.stored) is not None:
                 self._publish(pending.partition, pending.offset, ready.source, key, ready.payload, pending.headers)
+            elif answer.content is None:
                 self._end(pending, answer.outcome)
             elif (stored := earlier.get(pending.trigger.trigger_id)) is not None:
                 if stored.place == place:
@@ -379,7 +380,7 @@ class Pipeline:
 
     def _publish(
         self, partition: Partition, offset: int, source: str, key: bytes | None, payload: bytes,
-        headers: list[tuple[str, bytes]] | None,
+        headers: Headers | None,
     ) -> None:  # fmt: skip
         self.outputs.append((partition, Output(self.contents_topic, key, payload, headers)))
         self._ended(partition, offset, Outcome.GENERATED if source == "model" else Outcome.TEMPLATE)
@@ -419,7 +420,3 @@ class Pipeline:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _trace(message: Message) -> list[tuple[str, bytes]] | None:
-    return [(name, value) for name, value in message.headers() or [] if name == "traceparent"] or None

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message
 
 from upwell.bus import clients, topics
+from upwell.bus.headers import headers
 from upwell.bus.topics import INPUTS, TRIGGERS, Topic
 from upwell.evaluation.verify import Numbering, Observed
 from upwell.events.contracts import Content
@@ -208,7 +209,7 @@ class Reader:
 
     def _on_dead_letter(self, message: Message, _received: int) -> None:
         self.records["dead-letters"] += 1
-        said = {name: value.decode("utf-8", "replace") for name, value in message.headers() or [] if value is not None}
+        said = {name: value.decode("utf-8", "replace") for name, value in headers(message) if value is not None}
         self.dead_letters.append(
             DeadLetter(
                 said.get("upwell-topic", ""),

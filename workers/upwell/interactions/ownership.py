@@ -80,10 +80,15 @@ class Ownership:
             self.live_from[p.number] = self.committed[p.number] = offset
             self.state[p.number] = watermark
             self.write_behind.own(held[p])
+            if watermark != held[p].next_offset:
+                self.write_behind.submit([], {p.number: watermark})
             starts[p] = min(watermark, offset)
             self.taken = True
             metrics.TAKEOVERS.labels("interactions").inc()
             log.info("partition.taken", partition=p.number, epoch=held[p].epoch, watermark=watermark, committed=offset)
+        if any(starts[p] != held[p].next_offset for p in partitions):
+            # A position that was moved ahead stays obeyed after a crash.
+            self.write_behind.flush_now()
         return starts
 
     def release(self, partitions: Sequence[Partition], *, lost: bool) -> None:

@@ -20,6 +20,7 @@ from upwell.ranking.profile import EMPTY_BASE, add, decay
 from upwell.store.profiles import STATE_VERSION, ProfileRow
 
 NEVER = -1
+DAY_MS = 86_400_000
 
 
 class Shown(msgspec.Struct, array_like=True, gc=False):
@@ -64,6 +65,10 @@ class Profiles:
         self.triggered: list[str | None] = [None] * room
         self.waiting: dict[int, set[int]] = {}
         """Item hash to slots with events that wait for its vector."""
+        self.model_version = ""
+        """Of the items' vectors; empty until one is known."""
+        self.forgotten = 0
+        """Events that left the dedupe window since this was last looked at."""
         self._hashes: dict[int, int] = {}
         self._hashed = 0
 
@@ -72,7 +77,9 @@ class Profiles:
 
     def fit_dimension(self) -> None:
         """Widen the vectors once the catalogue's first item has said how wide they are."""
-        if self.vectors.shape[1] != self.catalogue.dimension:
+        if self.catalogue.dimension and self.vectors.shape[1] != self.catalogue.dimension:
+            if self.vectors.any():
+                raise self._other_model("stored profiles", f"{self.vectors.shape[1]} dimensions")
             self.vectors = np.zeros((len(self.bases), self.catalogue.dimension), np.float32)
 
     def load(
@@ -97,7 +104,8 @@ class Profiles:
         for user_id, partition in wanted:
             slot = self.slots.get(user_id)
             if slot is None:
-                missing[user_id] = partition
+                if missing.setdefault(user_id, partition) != partition:
+                    raise self._moved(user_id, missing[user_id], partition)
             else:
                 self.used[slot] = batch
                 if self.partitions[slot] != partition:
@@ -139,10 +147,13 @@ class Profiles:
         history = self.histories[slot]
         if event in history.hashes:
             return False
+        weight = float(np.float32(weight))  # as the history keeps it: a waiting event adds the same later
+        size = history.size
         row = self.catalogue.row(item_id)
         item = key64(item_id)
         known = bool(self.catalogue.known[row])
         history.add(event, item, time, logged, weight, row, known, keep, window_ms)
+        self.forgotten += size + 1 - history.size
         if known:
             if weight:
                 base, factor = decay(time, self.half_life_ms)
@@ -182,6 +193,7 @@ class Profiles:
             revision=int(self.revisions[slot]),
             event_time=int(self.event_times[slot]),
             base=int(self.bases[slot]),
+            half_life_ms=self.half_life_ms,
             # pgvector has no empty vector: before the first item is known one zero stands for it.
             vector=self.vectors[slot].copy() if self.vectors.shape[1] else np.zeros(1, np.float32),
             events=self.histories[slot].pack(),
@@ -203,13 +215,19 @@ class Profiles:
                 f"the profile of {row.user_id!r} has state version {row.state_version}, this release knows "
                 f"{STATE_VERSION}: run the newer release"
             )
-        if len(row.vector) == self.vectors.shape[1]:
-            self.vectors[slot] = row.vector
-        elif row.vector.any():
+        if row.half_life_ms != self.half_life_ms:
             raise Inconsistent(
-                f"the profile of {row.user_id!r} has {len(row.vector)} dimensions, the items have "
-                f"{self.vectors.shape[1]}: the encoder was changed under stored profiles"
+                f"profiles.half_life_days is {self.half_life_ms / DAY_MS:g}, the stored profiles were made with "
+                f"{row.half_life_ms / DAY_MS:g}: put it back, or start with a new group prefix and schema"
             )
+        if row.model_version and self.model_version and row.model_version != self.model_version:
+            raise self._other_model(f"the profile of {row.user_id!r}", row.model_version)
+        if row.vector.any():
+            if self.vectors.shape[1] == 0:  # no item is known yet, and profiles have been
+                self.vectors = np.zeros((len(self.bases), len(row.vector)), np.float32)
+            if len(row.vector) != self.vectors.shape[1]:
+                raise self._other_model(f"the profile of {row.user_id!r}", f"{len(row.vector)} dimensions")
+            self.vectors[slot] = row.vector
         self.bases[slot] = row.base
         self.generations[slot] = row.generation
         self.versions[slot] = row.version
@@ -228,6 +246,13 @@ class Profiles:
                 self._apply_waiting(slot, item, found)
             else:
                 self.waiting.setdefault(item, set()).add(slot)
+
+    def _other_model(self, whose: str, made_with: str) -> Inconsistent:
+        return Inconsistent(
+            f"{whose}: made with {made_with}, the items have {self.model_version}, {self.catalogue.dimension} "
+            "dimensions: the encoder was changed under stored profiles. Put the old model back, or start with a new "
+            "group prefix, schema and topics"
+        )
 
     def _learn_hashes(self) -> None:
         ids = self.catalogue.ids

@@ -6,16 +6,18 @@ Both are functions of their log: read to the end before the first ranking, then 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 import structlog
 from confluent_kafka.admin import AdminClient
+from numpy.typing import NDArray
 
 from upwell.bus import topics
 from upwell.bus.errors import Inconsistent
 from upwell.bus.identity import topic_id
-from upwell.bus.reader import LogReader
+from upwell.bus.reader import LogReader, bounds
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import ItemFeatures, Statistics
@@ -26,6 +28,8 @@ from upwell.store.snapshots import SnapshotStore
 
 log = structlog.get_logger("upwell.interactions")
 
+State = tuple[float, int, list[str], list[float]]
+"""A snapshot: half-life in ms, base, items, sums."""
 SHARD = 0
 """There is one statistics shard, partition 0."""
 
@@ -47,6 +51,13 @@ class FeatureReader:
     def to_end(self) -> None:
         for batch in self._reader.to_end():
             self._learn(batch)
+
+    def keep_deleted(self, vectors: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        """Items whose tombstone is all that the topic still tells: profiles go on needing their vectors."""
+        for item_id, vector in vectors:
+            if item_id not in self.catalogue.rows or not self.catalogue.known[self.catalogue.rows[item_id]]:
+                self.catalogue.put(item_id, vector, "", [], 0.0)
+                self.catalogue.remove(item_id)
 
     def poll(self) -> None:
         if batch := self._reader.read():
@@ -101,12 +112,23 @@ class StatisticsReader:
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
         self._next_snapshot = time.monotonic() + self._snapshot_s
-        self._stored = 0
-        if snapshot := store.read(SHARD, self._topic_id):
-            self._stored, state = snapshot
-            base, ids, sums = msgspec.msgpack.decode(state, type=tuple[int, list[str], list[float]])
-            popularity.restore(base, [catalogue.row(item) for item in ids], sums)
+        self._stored = self._restore(*bounds(settings.kafka, name, SHARD))
         self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: self._stored} if self._stored else None)
+
+    def _restore(self, low: int, high: int) -> int:
+        """Take the snapshot over where it fits this log and these settings; returns where reading starts."""
+        snapshot = self._store.read(SHARD, self._topic_id)
+        if snapshot is None:
+            return low
+        offset, state = snapshot
+        half_life, base, ids, sums = msgspec.msgpack.decode(state, type=State)
+        if offset > high or half_life != self.popularity.half_life_ms:
+            log.warning("snapshot.ignored", offset=offset, log_end=high, half_life_ms=half_life, again_from=low)
+            return low
+        if offset < low:
+            log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
+        self.popularity.restore(base, [self.catalogue.row(item) for item in ids], sums)
+        return max(offset, low)
 
     def to_end(self) -> None:
         for batch in self._reader.to_end():
@@ -123,7 +145,7 @@ class StatisticsReader:
         self._next_snapshot = time.monotonic() + self._snapshot_s
         position = self._reader.positions.get(SHARD, 0)
         if position > self._stored:
-            state = msgspec.msgpack.encode(self.popularity.state(self.catalogue.ids))
+            state = msgspec.msgpack.encode((self.popularity.half_life_ms, *self.popularity.state(self.catalogue.ids)))
             self._store.write(SHARD, self._topic_id, position, state)
             self._stored = position
 

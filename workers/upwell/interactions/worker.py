@@ -20,6 +20,7 @@ from upwell.bus import clients, identity, topics
 from upwell.bus.consumer import Batch, Output, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
+from upwell.bus.headers import Headers, trace
 from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
@@ -56,6 +57,10 @@ log = structlog.get_logger("upwell.interactions")
 
 WORKER = "interactions"
 DAY_MS = 86_400_000
+COUNTS_PER_RECORD = 1_000
+"""Ids and categories are bounded, so that a record of so many counts stays far below a broker's usual limit."""
+STRONGEST = 2.0
+"""A rating counts at most this often, up or down, whatever its value says."""
 
 
 def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
@@ -80,6 +85,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         source = Log(clients.group_id(kafka, WORKER), identity.cluster_id(admin), identity.topic_id(admin, name), name)
         store = ProfileStore(connections, source)
         profiles = Profiles(settings.profiles.cache_users, catalogue, settings.profiles.half_life_days * DAY_MS)
+        features.keep_deleted(store.deleted_vectors(features.model_version))
         write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
         ownership = Ownership(store, profiles, write_behind)
         ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
@@ -110,8 +116,8 @@ class Touched:
     """A rank request was among them."""
     moved: bool = False
     """Only events that the stored state held already: published again as a revision."""
-    trace: bytes | None = None
-    """`traceparent` of the user's last event."""
+    trace: Headers | None = None
+    """Trace context of the user's last event."""
 
 
 @dataclass(slots=True)
@@ -129,21 +135,21 @@ class Counts:
         self.weights[key] += weight
         self.newest = max(self.newest, time_ms)
 
-    def record(self, catalogue: Catalogue) -> Statistics | None:
-        if not self.events:
-            return None
+    def records(self, catalogue: Catalogue) -> list[Statistics]:
+        """The counts as records of bounded size."""
         categories: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0, 0.0])
         for (item_id, window), count in self.events.items():
             for category in catalogue.categories[catalogue.row(item_id)]:
                 total = categories[category, window]
                 total[0] += count
                 total[1] += self.weights[item_id, window]
-        return Statistics(
-            shard=SHARD,
-            items=[ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()],
-            categories=[CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()],
-            ts=self.newest,
-        )
+        items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
+        named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
+        return [
+            Statistics(shard=SHARD, items=items[start:end], categories=named[start:end], ts=self.newest)
+            for start in range(0, max(len(items), len(named)), COUNTS_PER_RECORD)
+            for end in (start + COUNTS_PER_RECORD,)
+        ]
 
 
 class Pipeline:
@@ -225,8 +231,8 @@ class Pipeline:
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
             outputs += self._rank(touched)
-        if (statistics := counts.record(self.catalogue)) is not None:
-            outputs.append(Output(self.statistics_topic, str(SHARD).encode(), encode(statistics)))
+        key = str(SHARD).encode()
+        outputs += [Output(self.statistics_topic, key, encode(record)) for record in counts.records(self.catalogue)]
         ranked = time.perf_counter()
         positions = {p.number: offset for p, offset in batch.positions.items()}
         # A committed offset never moves back: partitions still catching up have nothing to commit.
@@ -314,10 +320,13 @@ class Pipeline:
                     continue
                 user.events += 1
                 counts.add(event.item_id, event.ts, weight)
-            user.trace = _traceparent(message)
+            user.trace = trace(message)
             touched[event.user_id] = user
         if duplicates:
             metrics.DUPLICATES.labels(WORKER).inc(duplicates)
+        if profiles.forgotten:
+            metrics.DEDUPE_FORGOTTEN.inc(profiles.forgotten)
+            profiles.forgotten = 0
         again = [user for user in touched.values() if user.events == 0]
         for user in again:
             profiles.revisions[user.slot] += 1
@@ -329,7 +338,8 @@ class Pipeline:
         events = self.settings.events
         weight = events.weights[event.type]
         if event.type == InteractionType.RATING and event.value is not None:
-            weight *= (event.value - events.rating_neutral) / events.rating_scale
+            liking = (event.value - events.rating_neutral) / events.rating_scale
+            weight *= max(-STRONGEST, min(STRONGEST, liking))
         return weight
 
     def _rank(self, touched: list[Touched]) -> list[Output]:
@@ -387,7 +397,7 @@ class Pipeline:
             event_time=int(profiles.event_times[slot]),
             publish_time=now,
         )
-        headers = [("traceparent", user.trace)] if user.trace else None
+        headers = user.trace
         key = user.user_id.encode()
         outputs = [Output(self.rankings_topic, key, encode(ranking), headers)]
         slate = [(item.item_id, item.propensity) for item in items]
@@ -414,6 +424,7 @@ class Pipeline:
         """Take in new item features and statistics; both only ever between batches."""
         self.features.poll()
         self.statistics.poll()
+        self.profiles.model_version = self.features.model_version
         self.profiles.fit_dimension()
         self.write_behind.model_version = self.features.model_version
         if self.features.arrived:
@@ -467,6 +478,8 @@ class Pipeline:
         if slots:
             self._behind(slots, self._state_of(slots))
             self.write_behind.flush_now()
+            if self.write_behind.refused():
+                raise Aborted("the revision numbers could not be stored: another owner, or an answer that got lost")
 
     def _state_of(self, slots: Any) -> dict[int, int]:
         numbers = {int(self.profiles.partitions[slot]) for slot in slots}
@@ -477,10 +490,3 @@ class Pipeline:
         if rows or positions:
             self.profiles.changed[slots] = self.write_behind.submit(rows, positions)
         metrics.PROFILES_CACHED.set(len(self.profiles))
-
-
-def _traceparent(message: Message) -> bytes | None:
-    for name, value in message.headers() or ():
-        if name == "traceparent":
-            return bytes(value)
-    return None

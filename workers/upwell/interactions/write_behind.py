@@ -13,10 +13,14 @@ from collections.abc import Iterable, Sequence
 import psycopg
 import structlog
 
-from upwell.store.profiles import FlushRefused, Held, ProfileRow, ProfileStore
+from upwell.bus.errors import Inconsistent
+from upwell.store.profiles import FlushRefused, Held, ProfileRow, ProfileStore, UserMoved
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.interactions")
+
+PATIENCE_S = 120.0
+"""How long a flush is retried while Postgres is away; reading has stopped long before."""
 
 
 class WriteBehind:
@@ -138,13 +142,12 @@ class WriteBehind:
                     self._rows, self._positions, self._since = {}, {}, None
                     self._number += 1
                     self._busy = True
-                try:
-                    self._flush(rows, positions)
-                finally:
-                    with self._lock:
+                whole = self._flush(rows, positions)
+                with self._lock:
+                    if whole:
                         self.landed = number
-                        self._busy = False
-                        self._lock.notify_all()
+                    self._busy = False
+                    self._lock.notify_all()
         except BaseException as error:
             log.exception("flush.failed")
             with self._lock:
@@ -152,16 +155,23 @@ class WriteBehind:
                 self._busy = False
                 self._lock.notify_all()
 
-    def _flush(self, rows: list[ProfileRow], positions: dict[int, int]) -> None:
-        """Write, leaving out partitions that refuse, retrying while the server is away."""
+    def _flush(self, rows: list[ProfileRow], positions: dict[int, int]) -> bool:
+        """Write, leaving out partitions that refuse, retrying while the server is away; True where nothing was left
+        out.
+
+        Raises:
+            psycopg.OperationalError: the server was away for longer than `PATIENCE_S`.
+            Inconsistent: a user is stored for another partition.
+        """
         delay = 0.05
+        deadline = time.monotonic() + PATIENCE_S
         while not self._closed:
             with self._lock:
                 held = [self._held[p] for p in positions if p in self._held and p not in self._refused]
             owned = {h.partition for h in held}
             kept = [row for row in rows if row.partition in owned]
             if not held:
-                return
+                return not rows
             started = time.perf_counter()
             try:
                 moved = self._store.flush(kept, held, positions, self.model_version)
@@ -170,7 +180,11 @@ class WriteBehind:
                 metrics.FLUSH_REFUSED.inc(len(refusal.partitions))
                 with self._lock:
                     self._refused.update(refusal.partitions)
+            except UserMoved as error:
+                raise Inconsistent(str(error)) from error
             except psycopg.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise
                 log.warning("postgres.retry", error=str(error).strip())
                 time.sleep(delay)
                 delay = min(2.0, delay * 2)
@@ -180,4 +194,5 @@ class WriteBehind:
                     for row in moved:
                         if row.partition in self._held:
                             self._held[row.partition] = row
-                return
+                return len(kept) == len(rows)
+        return False

@@ -19,6 +19,7 @@ from upwell.bus import clients, identity, topics
 from upwell.bus.consumer import Batch, Output, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
+from upwell.bus.headers import trace
 from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
@@ -133,8 +134,8 @@ class Pipeline:
         valid, outputs = self._read(batch)
         changes, rows, model_version, refused = self._embed(batch, valid)
         outputs += refused
-        with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
         deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
+        with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
             accepted, gone = self._insist(batch, lambda: self.store.write(rows, deleted, model_version))
         stale = len(rows) + len(deleted) - len(accepted) - len(gone)
         if stale:
@@ -143,7 +144,7 @@ class Pipeline:
             if row.item.item_id in accepted:
                 outputs.append(self._features(row, model_version, changes[row.item.item_id].message))
         outputs += [
-            Output(self.features_topic, id_.encode(), None, _trace(changes[id_].message)) for id_ in sorted(gone)
+            Output(self.features_topic, id_.encode(), None, trace(changes[id_].message)) for id_ in sorted(gone)
         ]
         new = [row for row in rows if accepted.get(row.item.item_id)]
         with metrics.STAGE_SECONDS.labels(WORKER, "audience").time():
@@ -204,7 +205,7 @@ class Pipeline:
             quality=row.quality,
             ts=row.item.ts,
         )
-        return Output(self.features_topic, row.item.item_id.encode(), encode(features), _trace(message))
+        return Output(self.features_topic, row.item.item_id.encode(), encode(features), trace(message))
 
     def _trigger(self, trigger: ContentTrigger) -> Output:
         return Output(self.triggers_topic, trigger.user_id.encode(), encode(trigger))
@@ -217,7 +218,3 @@ def _refuse(message: Message, step: str, reason: str) -> Output:
     metrics.DEAD_LETTERS.labels(WORKER, step).inc()
     log.info("dead_letter", step=step, reason=reason, partition=message.partition(), offset=message.offset())
     return dead_letter(message, step, reason)
-
-
-def _trace(message: Message) -> list[tuple[str, bytes]] | None:
-    return [(name, value) for name, value in message.headers() or [] if name == "traceparent"] or None

@@ -24,6 +24,16 @@ class FlushRefused(Exception):
         self.partitions = partitions
 
 
+class UserMoved(Exception):
+    """Users of this flush are stored for another partition: two workers own the same user."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} users are stored for another partition: all of a user's events must be in one partition. "
+            "Producers with different partitioners write to this topic"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A watermark row as this owner knows it."""
@@ -44,6 +54,7 @@ class ProfileRow:
     revision: int
     event_time: int
     base: int
+    half_life_ms: float
     vector: NDArray[np.float32]
     events: bytes
     slates: bytes
@@ -95,11 +106,18 @@ class ProfileStore:
         return [
             ProfileRow(
                 user_id=r[0], partition=r[1], state_version=r[2], model_version=r[3], generation=r[4], version=r[5],
-                revision=r[6], event_time=r[7], base=r[8], vector=arrays.vector(r[9]), events=bytes(r[10]),
-                slates=bytes(r[11]), slate_items=(), triggered=r[12],
+                revision=r[6], event_time=r[7], base=r[8], half_life_ms=r[9], vector=arrays.vector(r[10]),
+                events=bytes(r[11]), slates=bytes(r[12]), slate_items=(), triggered=r[13],
             )
             for r in rows
         ]  # fmt: skip
+
+    def deleted_vectors(self, model_version: str) -> list[tuple[str, NDArray[np.float32]]]:
+        """(item id, [d] float32 vector) of deleted items that have one of this model version."""
+        for attempt in database.retrying():
+            with attempt, database.transaction(self._connections) as cursor:
+                rows = cursor.execute(sql("deleted_vectors"), {"model_version": model_version}).fetchall()
+        return [(item_id, arrays.vector(sent)) for item_id, sent in rows]
 
     def users_shown(self, items: Sequence[str], partitions: Sequence[int]) -> list[tuple[str, int]]:
         """(user, partition) of users whose newest stored slate holds one of the items."""
@@ -124,7 +142,7 @@ class ProfileStore:
             The new watermark rows.
 
         Raises:
-            FlushRefused: nothing was written.
+            FlushRefused, UserMoved: nothing was written.
             psycopg.OperationalError: it is not known whether it was written; the next takeover finds out.
         """
         moved = [replace(h, next_offset=positions[h.partition]) for h in held]
@@ -140,7 +158,9 @@ class ProfileStore:
             if len(advanced) < len(held):
                 raise FlushRefused(sorted({h.partition for h in held} - {p for (p,) in advanced}))
             if rows:
-                cursor.execute(sql("upsert_profiles"), _columns(rows, model_version))
+                written = cursor.execute(sql("upsert_profiles"), _columns(rows, model_version)).rowcount
+                if written < len(rows):
+                    raise UserMoved(len(rows) - written)
         return moved
 
 
@@ -159,6 +179,7 @@ def _columns(rows: Sequence[ProfileRow], model_version: str) -> dict[str, object
         "revisions": [r.revision for r in rows],
         "event_times": [r.event_time for r in rows],
         "bases": [r.base for r in rows],
+        "half_lives": [r.half_life_ms for r in rows],
         "vectors": arrays.VectorArray(vectors),
         "events": [r.events for r in rows],
         "slates": [r.slates for r in rows],

@@ -145,6 +145,7 @@ def _lesson(facts: Facts, near: Sequence[str], rng: random.Random) -> Lesson:
     reason = rng.choices(("similar", "taste", "popular", "new", ""), weights=(64, 14, 12, 5, 5))[0]
     because: tuple[str, ...] = ()
     taste: tuple[str, ...] = ()
+    near = [title for title in near if title != facts.title]
     if reason == "similar" and near:
         because = tuple(near[: rng.choice((1, 1, 2))])
     elif reason == "taste" and facts.categories:

@@ -13,8 +13,8 @@ from typing import Any
 import faust
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from upwell.bus.dead_letters import Headers
 from upwell.bus.errors import Unavailable
+from upwell.bus.headers import Headers
 
 FLUSH_S = 30.0
 

@@ -24,6 +24,7 @@ CREATE TABLE profiles (
     revision       bigint   NOT NULL,  -- re-issues at this version
     event_time     bigint   NOT NULL,  -- largest event time, ms
     base           bigint   NOT NULL,  -- the vector is relative to 2^base half-lives
+    half_life_ms   double precision NOT NULL,  -- the unit of base
     vector         vector   NOT NULL,  -- float32 sum of item vectors
     events         bytea    NOT NULL,  -- packed last events (upwell.interactions.history.EVENT)
     slates         bytea    NOT NULL,  -- last slates with propensities, JSON
