@@ -105,7 +105,7 @@ def check(
     known = _words(source)
     problems += _language(own, language)
     problems += _repetition(own)
-    problems += _title_twice(folded, titles)
+    problems += _title_twice(folded, titles[0], [*titles[1:], *(_fold(value) for value in _values(facts))])
     problems += _kind_twice(_without(folded, titles), facts, told=reason_kind(because, reason, taste) == "taste")
     problems += _numbers(text, source)
     problems += _names(text, known, language)
@@ -200,11 +200,11 @@ def _repetition(own: str) -> list[str]:
     return []
 
 
-def _title_twice(folded: str, titles: Sequence[str]) -> list[str]:
-    """`With Alien in mind, you might enjoy Alien.`"""
-    title = titles[0].rstrip(".")
-    untold = _without(folded, [t for t in titles[1:] if t.rstrip(".") != title])
-    times = len(re.findall(r"(?<!\w)" + re.escape(title) + r"(?!\w)", untold)) if title else 0
+def _title_twice(folded: str, title: str, others: Iterable[str]) -> list[str]:
+    """`With Alien in mind, you might enjoy Alien.` Titles and names that hold the title are no second naming."""
+    title = title.rstrip(".")
+    longer = [part for part in others if part.rstrip(".") != title]
+    times = len(re.findall(r"(?<!\w)" + re.escape(title) + r"(?!\w)", _without(folded, longer))) if title else 0
     return ["repetition: the item is named twice"] if times > 1 else []
 
 
