@@ -66,8 +66,8 @@ def contents_of(own: Deployment) -> dict[str, dict]:
 def test_triggers_and_requests_end_as_they_should(own: Deployment) -> None:
     own.execute(
         "INSERT INTO profiles (user_id, partition, state_version, model_version, generation, version, revision,"
-        " event_time, base, vector, events, slates, slate_items)"
-        " VALUES ('asker', 0, 1, 'm', 0, 9, 0, 1, 0, '[1]', '', '', %s)",
+        " event_time, base, half_life_ms, vector, events, slates, slate_items)"
+        " VALUES ('asker', 0, 1, 'm', 0, 9, 0, 1, 0, 1, '[1]', '', '', %s)",
         ["gone", "brazil"],
     )
     own.produce("content-triggers.normal", "a", trigger("a"))

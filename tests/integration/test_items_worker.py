@@ -125,8 +125,8 @@ def test_a_new_item_finds_its_audience_once(own: Deployment) -> None:
     for user, sign, time_ms in (("near", 1, NOW), ("far", -1, NOW), ("asleep", 1, NOW - 60 * 86_400_000)):
         own.execute(
             "INSERT INTO profiles (user_id, partition, state_version, model_version, generation, version, revision,"
-            " event_time, base, vector, events, slates, slate_items)"
-            " VALUES (%s, 0, 1, %s, 0, 9, 0, %s, 0, %s, '', '', '{}')",
+            " event_time, base, half_life_ms, vector, events, slates, slate_items)"
+            " VALUES (%s, 0, 1, %s, 0, 9, 0, %s, 0, 1, %s, '', '', '{}')",
             user, model_version, time_ms, vector.to_numpy() * sign * 3,
         )  # fmt: skip
     with own.worker("items"):
