@@ -141,7 +141,7 @@ def upwell(tmp_path: Path) -> Upwell:
         (["migrate", "--set", "postgres.dsn=nonsense"], "postgres.dsn: neither a libpq connection string"),
         (["migrate", "--set", "postgres.dsn=host=127.0.0.1 port=abc"], "port abc is no number"),
         (["migrate", "--set", "postgres.dsn=postgresql://h:99999/d"], "port 99999 is no number"),
-        (["migrate", "--set", "postgres.options.port=99999"], "port 99999 is no number"),
+        (["worker", "items", "--set", "postgres.options.port=99999"], "port 99999 is no number"),
         (["migrate", "--set", "postgres.options.connect_timeout=soon"], "connect_timeout = 'soon'"),
     ],
 )

@@ -59,6 +59,7 @@ def worker(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from upwell.cli.settings import load
     from upwell.lifecycle import Stop
+    from upwell.store import database
     from upwell.telemetry import logs, metrics
 
     if name not in {"items", "interactions", "content", "trends"}:
@@ -67,6 +68,7 @@ def worker(
     logs.configure(settings.telemetry, worker=name, slot=slot)
     module = importlib.import_module(f"upwell.{name}.worker")
     with exits.mapped(name):
+        database.check(settings.postgres)  # before Kafka is waited for
         port = metrics.serve(settings.telemetry)
         module.run(settings, slot, Stop().listen(), metrics_port=port)
 

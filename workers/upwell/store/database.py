@@ -34,7 +34,7 @@ def connect(postgres: Postgres, *, vectors: bool = True, **options: Any) -> psyc
         ConfigError: libpq cannot read the settings.
         psycopg.OperationalError: the server does not answer.
     """
-    _check(postgres)
+    check(postgres)
     connection = psycopg.connect(postgres.dsn.get_secret_value(), **_options(postgres), **options)
     if vectors:
         _configure(connection)
@@ -57,7 +57,7 @@ def _options(postgres: Postgres) -> dict[str, Any]:
     }
 
 
-def _check(postgres: Postgres) -> None:
+def check(postgres: Postgres) -> None:
     """Say now what no retry would mend. libpq repeats pieces of what it cannot read, passwords too: only names are said.
 
     Raises:
@@ -92,7 +92,7 @@ def pool(postgres: Postgres) -> ConnectionPool[psycopg.Connection[Any]]:
     Raises:
         ConfigError: see `connect`.
     """
-    _check(postgres)
+    check(postgres)
     return ConnectionPool(
         postgres.dsn.get_secret_value(),
         kwargs=_options(postgres),
