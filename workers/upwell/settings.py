@@ -172,7 +172,7 @@ class Ranking(Group):
     )
     weight_taste: float = Field(0.35, description="Share of the long-term profile's cosine.")
     weight_recent: float = Field(0.45, description="Share of the cosine with the last liked items.")
-    weight_popular: float = Field(0.6, description="Share of decayed popularity.")
+    weight_popular: float = Field(0.4, description="Share of decayed popularity.")
     recent: PositiveInt = Field(5, description="How many last liked items count as recent.")
     popularity_half_life_days: PositiveFloat = Field(7, description="Event time after which popularity halves.")
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
