@@ -56,6 +56,7 @@ def test_faithful_texts_pass(text):
         ("You liked Alien, so try Alien.", "reason"),
         ("Alien is popular right now.", "reason"),
         ("Weil dir Jaws gefallen hat und du das magst, ist Alien der Film für dich.", "language"),
+        ("Alien is a action film from 1979, and you liked Jaws.", "form"),
         ("Alien is a horror horror from 1979, and you liked Jaws.", "repetition"),
         ("Alien, a horror film, is a mix of horror and sci-fi. You liked Jaws.", "repetition"),
         ("Alien is for you and for you, and Alien is for you and for you.", "repetition"),

@@ -32,6 +32,7 @@ _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _SENTENCE_END = re.compile(r"[.!?…:]+[\"'”’)]*\s+|[\"“]\s*|^\W*")
 _QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{2,80})[\"“”«»]")
 _POSSESSIVE = re.compile(r"['’]s?$")
+_WRONG_ARTICLE = re.compile(r"\ba (?!one\b|once\b|eu)[aeio]\w")
 _PRIVATE = re.compile(r"https?:|www\.|@\w|<\|?|\|>|#\w")
 _PROMPT_LEAK = re.compile(r"\b(title|categories|reason|description):|---|\bthe reader\b|\bas an ai\b", re.IGNORECASE)
 
@@ -107,6 +108,8 @@ def check(
     problems += _repetition(own)
     problems += _title_twice(folded, titles[0], [*titles[1:], *(_fold(value) for value in _values(facts))])
     problems += _kind_twice(_without(folded, titles), facts, told=reason_kind(because, reason, taste) == "taste")
+    if languages.primary(language) == "en" and _WRONG_ARTICLE.search(_without(folded, titles)):
+        problems.append("form: `a` before a vowel")
     problems += _numbers(text, source)
     problems += _names(text, known, language)
     problems += [f"quote: {q!r}" for q in _QUOTED.findall(text) if _fold(q) not in _fold(source)]

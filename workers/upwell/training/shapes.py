@@ -45,7 +45,7 @@ MAINS: Final = (
 """A whole clause about an item."""
 
 EXTRAS: Final = (
-    "It runs {R}.", "The cast includes {C}.", "{D} directs.", "It is {G}.", "It came out in {Y}.", "Expect {GS}.",
+    "It runs {R}.", "The cast includes {C}.", "Directed by {D}.", "It is {G}.", "It came out in {Y}.", "Expect {GS}.",
     "Expect {R} of {GS}.", "It was made in {L}.", "Look out for {C}.", "{C} can be seen in it.", "It dates from {Y}.",
     "It is a mix of {MX}.", "{D} made it in {Y}.", "It lasts {R} and features {C}.", "Made in {L}, it runs {R}.",
     "Its {K} is {V}.", "The {K} is {V}.", "It is filed under {FS}.", "It comes from {O}.", "{A} is behind it.",
