@@ -1,4 +1,4 @@
-"""The transactional consumer on a real broker, where librdkafka has surprises."""
+"""What stops the interactions worker, and what must not: odd headers, stored state that does not fit."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import pytest
 
 from stream import Stream, assert_numbering, rankings, send_random, total
 from support import eventually
-from upwell.bus import clients
-from upwell.bus.consumer import Batch, TransactionalConsumer
-from upwell.bus.errors import Aborted
 from upwell.bus.topics import Topic
 from upwell.events.contracts import Interaction
 from upwell.local.stack import Stack
@@ -25,42 +22,6 @@ def stream(stack: Stack, prefix: str) -> Iterator[Stream]:
         yield made
     finally:
         made.close()
-
-
-def test_a_pause_ends_with_the_assignment(stream: Stream) -> None:
-    """A rebalance while a batch waits for a server: what comes back afterwards is read again, not paused for ever."""
-    send_random(stream, ["a", "b"], 200)
-    kafka = stream.settings.kafka
-    topic = stream.topic(Topic.INTERACTIONS)
-    bus = TransactionalConsumer(kafka, "interactions", 0, [topic])
-
-    def polled() -> Batch | None:
-        return bus.poll(20, 0.5)
-
-    batch = eventually(polled)
-    other = clients.group_consumer(kafka, "interactions", 1)
-    other.subscribe([topic])
-
-    def joined() -> bool:
-        other.poll(0.1)
-        try:
-            bus.keep_alive(0.3, batch)
-        except Aborted:
-            return True
-        return False
-
-    eventually(joined, 30, "the other member to take a partition")
-    bus.restart()
-    other.close()
-    seen: set[tuple[int, int]] = set()
-
-    def all_read() -> bool:
-        found = bus.poll(100, 0.5)
-        seen.update((record.partition(), record.offset()) for record in (found.records if found else []))
-        return len(seen) == 200
-
-    eventually(all_read, 60, "all records of both partitions")
-    bus.close()
 
 
 def test_odd_headers_stop_nothing(stream: Stream) -> None:
