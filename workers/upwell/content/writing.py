@@ -30,6 +30,11 @@ log = structlog.get_logger("upwell.content")
 TEMPLATE_MODEL: Final = "template"
 
 
+TELLING: Final = 0.5
+"""The user's own item is told as the reason where its share is at least this much of the largest: "popular" says less.
+"""
+
+
 @dataclass(slots=True)
 class Answer:
     """How a trigger ends, and with what. `reason` goes with a refused request to the dead letters."""
@@ -193,8 +198,11 @@ def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _D
     because = [
         display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title
     ]
+    shares = {reason.kind: reason.share for reason in trigger.reasons}
     reason = trigger.reasons[0].kind if trigger.reasons else ""
-    if reason == "similar" and not because:
+    if because and shares.get("similar", 0.0) >= TELLING * max(shares.values()):
+        reason = "similar"
+    elif reason == "similar":
         reason = ""
     return _Draft(
         pending,
@@ -209,5 +217,5 @@ def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _D
 def _explanation(draft: _Draft) -> str:
     reasons = draft.pending.trigger.reasons
     if reasons:
-        return reasons[0].text
+        return next((reason.text for reason in reasons if reason.kind == draft.reason), reasons[0].text)
     return "you asked for it" if draft.pending.request else ""
