@@ -66,6 +66,8 @@ def test_faithful_texts_pass(text):
         ("Alien.", "length"),
         ("Alien is one to try. " * 40, "length"),
         ("Alien is a horror film with Sigourney Weaver and", "form"),
+        ("Alien is a horror film, which you liked, and close to Jaws in spirit.", "reason"),
+        ("Alien, with Tom Skerritt and Tom Skerritt, is one to try as you liked Jaws.", "repetition"),
         ("With Alien in mind, you might enjoy Alien, a horror film from 1979.", "repetition"),
     ],
 )

@@ -73,6 +73,7 @@ CLAIMS: Final = re.compile(
 LIKED: Final = re.compile(
     r"\b(?:liked|enjoyed|loved|went for|because of|thanks to|company of|after|similar to|close to|go(?:es)? well with)\s+"
 )
+WHICH_YOU_LIKED: Final = re.compile(r"\.?,? which you (?:\w+ )?(?:liked|enjoyed|loved)\b")
 ROLES: Final = (
     (re.compile(r"\b(?:directed by|director)\s+"), ("director", "directors", "directed_by")),
     (re.compile(r"\b(?:starring|featuring|cast includes|look out for)\s+", re.IGNORECASE),
@@ -107,6 +108,7 @@ def check(
     problems += _language(own, language)
     problems += _repetition(own)
     problems += _title_twice(folded, titles[0], [*titles[1:], *(_fold(value) for value in _values(facts))])
+    problems += _value_twice(_without(folded, titles), facts)
     problems += _kind_twice(_without(folded, titles), facts, told=reason_kind(because, reason, taste) == "taste")
     if languages.primary(language) == "en" and _WRONG_ARTICLE.search(_without(folded, titles)):
         problems.append("form: `a` before a vowel")
@@ -203,6 +205,14 @@ def _repetition(own: str) -> list[str]:
     return []
 
 
+def _value_twice(folded: str, facts: Facts) -> list[str]:
+    """`with Bruce Campbell and Bruce Campbell`; a director who also plays may be told twice."""
+    for value in {_fold(value) for value in _values(facts)}:
+        if re.search(rf"(?<!\w){re.escape(value)}(?:,? and|,) {re.escape(value)}(?!\w)", folded):
+            return [f"repetition: {value} again"]
+    return []
+
+
 def _title_twice(folded: str, title: str, others: Iterable[str]) -> list[str]:
     """`With Alien in mind, you might enjoy Alien.` Titles and names that hold the title are no second naming."""
     title = title.rstrip(".")
@@ -280,6 +290,11 @@ def _reasons(folded: str, title: str, because: Sequence[str], kind: str) -> list
         rest = folded[match.end() :]
         if rest.startswith(title) and not any(rest.startswith(e) for e in evidence):
             found.append("reason: the item itself as its own reason")
+    found += [
+        "reason: told to have liked something else"
+        for match in WHICH_YOU_LIKED.finditer(folded)
+        if not any(folded[: match.start()].endswith(title.rstrip(".")) for title in evidence)
+    ]
     if kind != "popular" and re.search(r"\bpopular\b|\bfavou?rite with others\b|\bmany others\b", folded):
         found.append("reason: popularity is not the reason")
     if re.search(r"\byou (?:\w+ )?(?:liked|enjoyed|loved)\b", folded) and kind != "similar":
