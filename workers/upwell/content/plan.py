@@ -49,11 +49,14 @@ class Pending:
     arrived: int
     """When it was read."""
     message: Any = None
-    """The record as it came, where it may have to go to the dead letters."""
+    """The record as it came, should it have to go to the dead letters."""
     headers: Headers | None = None
     """What its result carries on."""
     epoch: int = 0
     """Of the partition's takeover: an answer of an earlier one counts no more."""
+    failures: int = 0
+    """Batches with it that failed for a reason nobody knows; from the first on it is answered alone."""
+    failure: str = ""
 
     @property
     def request(self) -> bool:
@@ -64,6 +67,12 @@ class Pending:
         """Smallest first."""
         created = self.trigger.created
         return (not self.request, self.priority, created if self.request else -created)
+
+
+def together(pending: list[Pending]) -> list[Pending]:
+    """Those at the beginning that may be answered in one batch: one whose batch has failed is answered alone."""
+    failed = next((number for number, one in enumerate(pending) if one.failures), None)
+    return pending if failed is None else pending[: failed or 1]
 
 
 class Waiting:
@@ -110,8 +119,8 @@ class Waiting:
         return found
 
     def take(self, most: int) -> list[Pending]:
-        """Take out the most urgent ones, at most `most`."""
-        chosen = heapq.nsmallest(most, self._waiting, key=lambda pending: pending.rank)
+        """Take out the most urgent ones, at most `most`; one whose batch has failed comes alone."""
+        chosen = together(heapq.nsmallest(most, self._waiting, key=lambda pending: pending.rank))
         for pending in chosen:
             self._remove(pending)
         return chosen

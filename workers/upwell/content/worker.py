@@ -22,8 +22,9 @@ from upwell.bus.consumer import Batch, Output, Partition, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
 from upwell.bus.headers import Headers, trace
+from upwell.bus.suspects import ATTEMPTS, MOST_IN_A_ROW, NO_RECORDS_FAULT, words
 from upwell.bus.topics import TRIGGERS, Topic
-from upwell.content.plan import PRIORITIES, REQUEST, Budget, Outcome, Pending, Waiting
+from upwell.content.plan import PRIORITIES, REQUEST, Budget, Outcome, Pending, Waiting, together
 from upwell.content.progress import MOST_AHEAD, Progress
 from upwell.content.writing import Answer, Writer, Written
 from upwell.events import validate
@@ -119,6 +120,7 @@ class Pipeline:
         """Requests that waited too long for the model: the template answers."""
         self.late_flight: Flight | None = None
         self.unstored: list[Answer] = []
+        self.failed_in_a_row = 0
         self.outputs: list[tuple[Partition, Output]] = []
         self.changed: set[Partition] = set()
         """Partitions with triggers that ended since the last commit."""
@@ -256,7 +258,7 @@ class Pipeline:
             priority = PRIORITIES[self.priorities[partition.topic]]
         return Pending(
             trigger, partition, message.offset(), priority, now,
-            message=message if trigger.kind == REQUEST else None, headers=trace(message), epoch=self.epochs[partition],
+            message=message, headers=trace(message), epoch=self.epochs[partition],
         )  # fmt: skip
 
     # Answers
@@ -270,7 +272,8 @@ class Pipeline:
             if len(self.waiting) >= self.content.batch or now - self.gathering_since >= GATHER_MS:
                 self._take(now)
         if self.late_flight is None and self.late:
-            batch, self.late = self.late[:READ], self.late[READ:]
+            batch = together(self.late[:READ])
+            self.late = self.late[len(batch) :]
             self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False))
 
     def _take(self, now: int) -> None:
@@ -290,7 +293,7 @@ class Pipeline:
             written = self._written(flight)
             if written is None:
                 for pending in flight.batch:
-                    if self._mine(pending):
+                    if self._mine(pending) and not self._given_up(pending):
                         for ended, outcome in self.waiting.add(pending, _now()):
                             self._end(ended, outcome)
             else:
@@ -301,17 +304,47 @@ class Pipeline:
         if self.late_flight is not None and self.late_flight.future.done():
             flight, self.late_flight = self.late_flight, None
             if self._written(flight) is None:
-                self.late = [pending for pending in flight.batch if self._mine(pending)] + self.late
+                again = [pending for pending in flight.batch if self._mine(pending) and not self._given_up(pending)]
+                self.late = again + self.late
 
     def _written(self, flight: Flight) -> Written | None:
-        """What was written, noted for the store; None where the facts could not be read."""
+        """What was written, noted for the store; None where the batch failed, or the facts could not be read."""
         try:
             written = flight.future.result()
         except psycopg.OperationalError as error:
             self._postgres_down(error)
             return None
+        except Exception as error:
+            self._failed(flight.batch, error)
+            return None
+        self.failed_in_a_row = 0
         self.unstored += [answer for answer in written.answers if self._mine(answer.pending)]
         return written
+
+    def _failed(self, batch: Sequence[Pending], error: Exception) -> None:
+        """A batch failed for a reason that nobody knows: each of it is tried again alone, then refused.
+
+        Raises:
+            The error itself, where no record can be to blame, or nothing else is answered any more.
+        """
+        if isinstance(error, NO_RECORDS_FAULT) or self.failed_in_a_row >= MOST_IN_A_ROW:
+            raise error
+        log.warning("batch.failed", triggers=len(batch), error=words(error), again="alone")
+        for pending in batch:
+            pending.failures += 1
+            pending.failure = words(error)
+        if len(batch) == 1 and batch[0].failures >= ATTEMPTS:
+            self.failed_in_a_row += 1
+            log.error("record.condemned", trigger_id=batch[0].trigger.trigger_id, exc_info=error)
+
+    def _given_up(self, pending: Pending) -> bool:
+        """Whether it has failed too often; it is in the dead letters then."""
+        if pending.failures < ATTEMPTS:
+            return False
+        self._refuse(
+            pending.message, pending.partition, "process", f"failed {pending.failures} times: {pending.failure}"
+        )
+        return True
 
     def _postgres_down(self, error: Exception) -> None:
         log.warning("postgres.waiting", error=str(error).strip())
@@ -323,7 +356,7 @@ class Pipeline:
         """Store, then publish what was stored, with which triggers have ended by that."""
         if self.unstored and _now() >= self.postgres_again:
             try:
-                self._store()
+                self._store_all()
             except psycopg.OperationalError as error:
                 self._postgres_down(error)
         now = _now()
@@ -341,9 +374,30 @@ class Pipeline:
         self.outputs, self.outcomes = [], []
         self.changed.clear()
 
-    def _store(self) -> None:
+    def _store_all(self) -> None:
+        """Store what was written, together; one by one where that fails for a reason that nobody knows."""
+        try:
+            self._store(self.unstored)
+        except (psycopg.OperationalError, *NO_RECORDS_FAULT):
+            raise
+        except Exception as error:
+            log.warning("store.failed", answers=len(self.unstored), error=words(error), again="alone")
+            while self.unstored:
+                answer = self.unstored[0]
+                try:
+                    self._store([answer])
+                except (psycopg.OperationalError, *NO_RECORDS_FAULT):
+                    raise
+                except Exception as own:
+                    self._failed([answer.pending], own)
+                    if not self._given_up(answer.pending):
+                        continue
+                self.unstored = self.unstored[1:]
+        self.unstored = []
+
+    def _store(self, answers: Sequence[Answer]) -> None:
         results: dict[str, Result] = {}
-        for answer in self.unstored:
+        for answer in answers:
             pending, content = answer.pending, answer.content
             # Of two in one batch the first one stands.
             if content is not None and pending.trigger.trigger_id not in results:
@@ -353,7 +407,7 @@ class Pipeline:
                 )  # fmt: skip
         with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
             earlier = self.store.insert(list(results.values()))
-        for answer in self.unstored:
+        for answer in answers:
             pending = answer.pending
             key = pending.trigger.user_id.encode()
             place = (*pending.partition, pending.offset)
@@ -376,7 +430,6 @@ class Pipeline:
                 self._publish(pending.partition, pending.offset, result.source, key, result.payload, pending.headers)
             else:
                 self._end(pending, Outcome.DUPLICATE)
-        self.unstored = []
 
     def _publish(
         self, partition: Partition, offset: int, source: str, key: bytes | None, payload: bytes,

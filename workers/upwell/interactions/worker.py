@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import psycopg
 import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from upwell.bus.consumer import Batch, Output, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
 from upwell.bus.headers import Headers, trace
+from upwell.bus.suspects import Suspects
 from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
@@ -175,6 +177,7 @@ class Pipeline:
         self.statistics = statistics
         self.popularity = popularity
         self.catalogue = profiles.catalogue
+        self.suspects = Suspects((psycopg.OperationalError,))
         self.rules = validate.Rules.of(settings)
         self.mix = Mix(settings.ranking.weight_taste, settings.ranking.weight_recent, settings.ranking.weight_popular)
         self.keep = settings.profiles.history
@@ -204,13 +207,30 @@ class Pipeline:
                 self.bus.resume()
                 self._paused = False
             kafka = self.settings.kafka
-            batch = self.bus.poll(kafka.batch_max_records, kafka.batch_max_wait_ms / 1000, kafka.batch_gather_ms / 1000)
+            most = self.suspects.limit(kafka.batch_max_records, self.bus.assigned)
+            batch = self.bus.poll(most, kafka.batch_max_wait_ms / 1000, kafka.batch_gather_ms / 1000)
             metrics.LAG.labels(WORKER).set(self.bus.lag())
             if batch is not None:
-                self._process(batch)
+                self._try(batch)
         except Aborted:
             metrics.ABORTS.labels(WORKER).inc()
             self.bus.restart()
+
+    def _try(self, batch: Batch) -> None:
+        """Process a batch; where it fails for a reason that nobody knows, what it changed is dropped, and the record
+        to blame is looked for."""
+        positions = dict(batch.positions)
+        try:
+            self._process(batch)
+        except Aborted:
+            raise
+        except Exception as error:
+            self.suspects.failed(batch.records, positions, error)
+            # What was committed before is stored first: the smaller batches begin where this one began.
+            self.write_behind.flush_now()
+            self.bus.restart()
+        else:
+            self.suspects.passed(batch.records, positions)
 
     def _process(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -256,8 +276,11 @@ class Pipeline:
         events: list[tuple[Message, Interaction]] = []
         letters: list[Output] = []
         decode, rules, future = validate.interaction, self.rules, self.rules.max_future_ms
+        suspects = self.suspects
         for message in batch.records:
             try:
+                if (failed := suspects.reason(message)) is not None:
+                    raise validate.InvalidRecord(failed, "process")
                 # Log time, not the clock: what was refused once is refused again when the log is read again.
                 event = decode(message.key(), message.value(), rules, message.timestamp()[1] + future)
             except validate.InvalidRecord as error:

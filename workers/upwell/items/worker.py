@@ -20,12 +20,13 @@ from upwell.bus.consumer import Batch, Output, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
 from upwell.bus.headers import trace
+from upwell.bus.suspects import Suspects
 from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
 from upwell.events.contracts import ContentTrigger, Item, ItemFeatures
 from upwell.inference.encode import TextEncoder
-from upwell.inference.errors import InferenceUnavailable
+from upwell.inference.errors import InferenceUnavailable, ModelChanged
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
 from upwell.items.embedding import embed_newest
@@ -105,15 +106,16 @@ class Pipeline:
         self.encoder = encoder
         self.store = store
         self.audience = audience
+        self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
         self.features_topic = topics.real(settings.kafka, Topic.ITEM_FEATURES)
         self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["low"])
 
     def step(self) -> None:
-        """Poll, process, commit; after an abort the batch is read again."""
+        """Poll, process, commit; after an abort the batch is read again, after an unknown failure in halves."""
         metrics.LAG.labels(WORKER).set(self.bus.lag())
-        batch = self.bus.poll(self.batch_size, WAIT_S)
+        batch = self.bus.poll(self.suspects.limit(self.batch_size, self.bus.assigned), WAIT_S)
         if batch is None:
             return
         metrics.RECORDS.labels(WORKER).inc(len(batch.records))
@@ -126,7 +128,11 @@ class Pipeline:
             log.warning("batch.aborted", reason=str(error))
             metrics.ABORTS.labels(WORKER).inc()
             self.bus.restart()
+        except Exception as error:
+            self.suspects.failed(batch.records, batch.positions, error)
+            self.bus.restart()
         else:
+            self.suspects.passed(batch.records, batch.positions)
             for output in outputs:
                 metrics.OUTPUTS.labels(WORKER, output.topic).inc()
 
@@ -158,6 +164,8 @@ class Pipeline:
         latest = self.rules.latest()
         for message in batch.records:
             try:
+                if (failed := self.suspects.reason(message)) is not None:
+                    raise validate.InvalidRecord(failed, "process")
                 item = validate.item(message.key(), message.value(), self.rules, latest)
                 if item.op != "delete":
                     item = clean_item(item)
