@@ -12,8 +12,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from upwell.training import media_weights
 
 CHATML: Final = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -30,17 +33,22 @@ class WeightsMissing(Exception):
 
 
 def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Fills `models_dir` with `text_generator` and `text_encoder` from the unpacked packages in `weights_dir`.
+    """Fills `models_dir` with a folder for every model from the unpacked packages in `weights_dir`.
 
     Raises `WeightsMissing` where a package is not there. Takes about 20 s the first time, nothing afterwards.
     """
     models_dir.mkdir(parents=True, exist_ok=True)
-    for name, build in ((ENCODER, _convert_encoder), (GENERATOR, _convert_generator)):
+    builders: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+        ENCODER: _convert_encoder,
+        GENERATOR: _convert_generator,
+    }
+    builders |= {name: partial(_copy_media, build) for name, build in media_weights.BUILDERS.items()}
+    for name, build in builders.items():
         target = models_dir / name
         if (target / "upwell.json").is_file():
             progress(f"{name}: ready")
             continue
-        progress(f"{name}: converting to bfloat16")
+        progress(f"{name}: preparing")
         with tempfile.TemporaryDirectory(dir=models_dir, prefix=f".{name}-") as scratch:
             folder = Path(scratch) / name
             folder.mkdir()
@@ -56,9 +64,9 @@ def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str]
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 over the safetensors files of a model folder, in name order."""
+    """SHA-256 over the safetensors and ONNX files of a model folder, in name order."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")]):
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -70,6 +78,12 @@ def _package(weights_dir: Path, name: str) -> Path:
     if not folder.is_dir():
         raise WeightsMissing(f"The weights package {name} is not in {weights_dir}. Run `make setup` to fetch it.")
     return folder
+
+
+def _copy_media(
+    build: Callable[[media_weights.Package, Path], dict[str, Any]], weights_dir: Path, folder: Path
+) -> dict[str, Any]:
+    return build(lambda name: _package(weights_dir, name), folder)
 
 
 def _convert_encoder(weights_dir: Path, folder: Path) -> dict[str, Any]:
