@@ -45,6 +45,7 @@ class Media(Contract):
     """One piece of media of an item: `uri` or `data`, never both."""
 
     kind: str
+    """`image`, `audio`, `speech` (a sound in which somebody speaks) or `video`."""
     uri: str | None = None
     data: bytes | None = None
     mime: str | None = None
