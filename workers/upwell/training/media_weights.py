@@ -12,6 +12,8 @@ from typing import Any, Final
 
 Package = Callable[[str], Path]
 """Folder of an unpacked package by its import name; raises `WeightsMissing` where it is not there."""
+Builder = Callable[[Package, Path], dict[str, Any]]
+"""Fills a model's folder; returns name and licence of the weights."""
 
 
 def style_transfer(package: Package, folder: Path) -> dict[str, Any]:
@@ -37,9 +39,9 @@ def speech_synthesizer(package: Package, folder: Path) -> dict[str, Any]:
     return {"name": "piper-en_US-joe-medium", "license": "CC0-1.0"}
 
 
-BUILDERS: Final[Mapping[str, Callable[[Package, Path], dict[str, Any]]]] = {
+BUILDERS: Final[Mapping[str, Builder]] = {
     "style_transfer": style_transfer,
     "image_safety": image_safety,
     "speech_synthesizer": speech_synthesizer,
 }
-"""Model name to what fills its folder; each returns name and licence of the weights."""
+"""Model name to what fills its folder."""
