@@ -32,12 +32,12 @@ class Log:
 
     def until(self, done: Callable[[list[Message]], bool], timeout: float = 60.0) -> list[Message]:
         """Read on until `done` says so; returns all records read since the beginning."""
+        eventually(lambda: done(self.more()), timeout, f"records on {self._reader.topic}", every=0.0)
+        return self.records
 
-        def look() -> bool:
-            self.records += self._reader.read(1000, 0.1)
-            return done(self.records)
-
-        eventually(look, timeout, f"records on {self._reader.topic}", every=0.0)
+    def more(self) -> list[Message]:
+        """Read what has come; returns all records read since the beginning."""
+        self.records += self._reader.read(1000, 0.1)
         return self.records
 
     def to_end(self) -> list[Message]:

@@ -75,8 +75,8 @@ def test_a_user_whose_stored_state_cannot_be_read(stream: Stream) -> None:
     send_random(stream, ids, 60, users=6, start=60)
     dead_topic = f"{Topic.INTERACTIONS}.dlq"
     with stream.worker("interactions"), stream.reading(dead_topic) as dead, stream.reading(Topic.RANKINGS) as log:
-        eventually(lambda: total(log.to_end()) + len(dead.to_end()) == 120, 120)
-    letters, records = dead.records, log.records
+        records = log.until(lambda found: total(found) + len(dead.more()) == 120, 120)
+    letters = dead.records
     assert letters
     assert {letter.key() for letter in letters} == {b"u3"}
     assert {header(letter, "upwell-step") for letter in letters} == {"process"}
