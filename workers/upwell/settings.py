@@ -214,6 +214,35 @@ class Trends(Group):
     batch_records: PositiveInt = Field(2_000, description="... or after this many statistics records.")
 
 
+class MediaSettings(Group):
+    """Media of items: what may be fetched, what decoding may cost, where made media lie."""
+
+    schemes: list[str] = Field(
+        ["https"], description="Schemes of URIs that are fetched; `http`, and fsspec's `s3`, `gs`, may be added."
+    )
+    hosts: list[str] = Field(
+        [], description="Hosts that are asked, `*.` for all below one; empty: any public one. Buckets must stand here."
+    )
+    allow_private_hosts: list[str] = Field(
+        [], description="Hosts that may lie at a private or loopback address: stores of your own network."
+    )
+    roots: list[str] = Field([], description="Folders that `file:` URIs may read from; empty: none.")
+    options: Options = Field({}, description="Any fsspec option, for schemes other than http, https and file.")
+    max_bytes: PositiveInt = Field(33_554_432, description="Largest piece of media.")
+    max_pixels: PositiveInt = Field(50_000_000, description="Largest picture or frame, width x height.")
+    max_seconds: PositiveFloat = Field(30, le=600, description="A sound is cut after this.")
+    denoise: bool = Field(False, description="Whether pictures (median) and sounds (spectral gate) lose noise.")
+    in_flight: PositiveInt = Field(8, description="Items prepared at the same time.")
+    fetch_timeout_s: PositiveFloat = Field(20, description="Deadline of fetching one piece.")
+    decode_timeout_s: PositiveFloat = Field(20, description="Deadline of decoding one piece.")
+    decode_cpu_s: PositiveInt = Field(15, description="CPU time that decoding one piece may take.")
+    decode_memory_mb: int = Field(2_048, ge=768, description="Address space of a decoding process, MiB.")
+    decoders: PositiveInt = Field(1, description="Decoding processes of one worker.")
+    item_timeout_s: PositiveFloat = Field(60, description="Deadline of all media of one item.")
+    store: str = Field("", description="Where made media go, as fsspec's URL: `file:///folder`, `s3://bucket/folder`.")
+    store_options: Options = Field({}, description="Any fsspec option of the store.")
+
+
 class Telemetry(Group):
     log_format: Literal["json", "console"] = Field("console", description="Log lines as JSON or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
@@ -241,6 +270,7 @@ class Settings(BaseSettings):
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()
     trends: Trends = Trends()
+    media: MediaSettings = MediaSettings()
     telemetry: Telemetry = Telemetry()
 
     @model_validator(mode="after")

@@ -41,6 +41,11 @@ CONTENT_OUTCOMES = Counter("upwell_content_outcomes", "Ended triggers", ["outcom
 CONTENT_TOKENS = Counter("upwell_content_tokens", "Tokens generated")
 CONTENT_REJECTED = Counter("upwell_content_rejected", "Candidate texts refused by the check")
 
+# Media of items.
+MEDIA_PREPARED = Counter("upwell_media_prepared", "Items whose media were looked at", ["outcome"])
+MEDIA_SECONDS = Histogram("upwell_media_seconds", "Time of one stage of one piece of media", ["stage"], buckets=_SECONDS)
+MEDIA_DECODERS_STARTED = Counter("upwell_media_decoders_started", "Decoding processes started; many: hostile files")
+
 # Trends.
 TREND_COUNTS = Gauge("upwell_trend_counts", "Counts held: keys times windows")
 TREND_DELTAS = Counter("upwell_trend_deltas", "Deltas of statistics records counted")
