@@ -80,6 +80,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             "s3://x",
             "ab",
             "a/b",
+            2**33,
         ),
     ],
     "statistics": [

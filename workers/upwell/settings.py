@@ -120,8 +120,13 @@ class Triton(Group):
     options: Options = Field({}, description="Any gRPC channel option.")
     text_encoder: str = Field("text_encoder", description="Model name of the text encoder.")
     text_generator: str = Field("text_generator", description="Model name of the text generator.")
+    style_transfer: str = Field("style_transfer", description="Model name of the style transfer.")
+    speech_synthesizer: str = Field("speech_synthesizer", description="Model name of the speech synthesizer.")
+    text_safety: str = Field("text_safety", description="Model name of the judge of texts.")
+    image_safety: str = Field("image_safety", description="Model name of the judge of pictures.")
     encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
     generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call.")
+    make_timeout_s: PositiveFloat = Field(20, description="Deadline of one call for a picture, for speech, or to judge.")
 
 
 class Events(Group):
@@ -200,6 +205,27 @@ class ContentSettings(Group):
     batch: PositiveInt = Field(8, description="Prompts sent to the generator together.")
     audience: int = Field(20, ge=0, description="Users who get content about a new item.")
     audience_active_days: PositiveFloat = Field(30, description="Users active within this are the audience.")
+    judge: Literal["models", "terms"] = Field(
+        "models", description="What is asked before publication: the safety models and the terms, or the terms alone."
+    )
+    max_profanity: float = Field(0.8, ge=0, le=1, description="A text whose own words are likelier profane is refused.")
+    max_profanity_facts: float = Field(
+        0.99, ge=0, le=1, description="... and a title or description that is, and is on the word list, is not told."
+    )
+    max_nsfw: float = Field(0.4, ge=0, le=1, description="A picture likelier not safe for work is refused.")
+    blocked_terms: list[str] = Field([], description="Words and phrases that no content may hold.")
+    protected_terms: list[str] = Field(
+        [
+            "your age", "your gender", "your sex", "your race", "your skin", "your religion", "your faith", "your church",
+            "your nationality", "your ethnicity", "your disability", "your illness", "your health", "your pregnancy",
+            "your sexuality", "your sexual orientation", "your politics", "your political views", "your income",
+            "people like you", "women like you", "men like you", "for your kind",
+        ],
+        description="What a text may not say in its own words: attributes of people that the law protects.",
+    )  # fmt: skip
+    style_strength: float = Field(0.65, ge=0, le=1, description="How far a picture is restyled to the user's taste.")
+    fonts: list[str] = Field([], description="Font files for posters and captions, asked before those that are found.")
+    voice_languages: list[str] = Field(["en"], description="Languages that the speech synthesizer speaks.")
 
 
 class Trends(Group):

@@ -191,6 +191,8 @@ class Content(Contract, omit_defaults=False):
     uri: str | None = None
     sha256: str | None = None
     mime: str | None = None
+    size: int | None = None
+    """Bytes of the media."""
 
 
 class ItemCount(Contract, array_like=True, gc=False):

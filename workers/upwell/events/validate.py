@@ -34,7 +34,7 @@ MAX_NESTED_BYTES = 65_536
 MAX_VALUE = 1e9
 INT64 = range(-(2**63), 2**63)
 
-FORMATS = frozenset({"text"})
+FORMATS = frozenset({"text", "poster", "speech", "clip"})
 
 _NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Line ends and tabs are a text's own business, and cleaning takes what else is odd; these no store would take.
@@ -213,6 +213,8 @@ def trigger(key: bytes | None, value: bytes | None, rules: Rules) -> ContentTrig
     _key("user_id", found.user_id, key, required=False)
     for because in found.because:
         _identifier("because", because)
+    if found.format not in FORMATS:
+        raise InvalidRecord(f"format {found.format[:64]!r} is not offered: {', '.join(sorted(FORMATS))}")
     _language(found.language)
     return found
 

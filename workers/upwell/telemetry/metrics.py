@@ -40,10 +40,14 @@ INFERENCE_FAILURES = Counter("upwell_inference_failures", "Triton requests that 
 CONTENT_OUTCOMES = Counter("upwell_content_outcomes", "Ended triggers", ["outcome"])
 CONTENT_TOKENS = Counter("upwell_content_tokens", "Tokens generated")
 CONTENT_REJECTED = Counter("upwell_content_rejected", "Candidate texts refused by the check")
+CONTENT_UNSAFE = Counter("upwell_content_unsafe", "Refused before publication: text, facts or picture", ["kind"])
+CONTENT_MEDIA = Counter("upwell_content_media", "Media asked for, and whether they were made", ["format", "outcome"])
 
 # Media of items.
 MEDIA_PREPARED = Counter("upwell_media_prepared", "Items whose media were looked at", ["outcome"])
-MEDIA_SECONDS = Histogram("upwell_media_seconds", "Time of one stage of one piece of media", ["stage"], buckets=_SECONDS)
+MEDIA_SECONDS = Histogram(
+    "upwell_media_seconds", "Time of one stage of one piece of media", ["stage"], buckets=_SECONDS
+)
 MEDIA_DECODERS_STARTED = Counter("upwell_media_decoders_started", "Decoding processes started; many: hostile files")
 
 # Trends.
