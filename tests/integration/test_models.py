@@ -146,9 +146,9 @@ def _serve(url: str, name: str, kind: str, folder: Path) -> None:
             "max_prompt_tokens": {"string_value": "32"},
         },
     }
-    code = (triton_models() / kind / "1" / "model.py").read_bytes()
+    code = {f"file:1/{file.name}": file.read_bytes() for file in (triton_models() / kind / "1").glob("*.py")}
     with triton.InferenceServerClient(url) as server:
-        server.load_model(name, config=json.dumps(config), files={"file:1/model.py": code})
+        server.load_model(name, config=json.dumps(config), files=code)
 
 
 def _unload(url: str, name: str) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from upwell.inference.client import ModelClient, text_column
-from upwell.inference.errors import InferenceRejected, ModelChanged
+from upwell.inference.client import text_column
+from upwell.inference.versioned import VersionedModel
 
 BATCH: Final = 64
 """The model's own `max_batch_size`."""
@@ -18,11 +17,12 @@ MAX_CHARS: Final = 8_000
 """More is never read: the encoder cuts at a few hundred tokens."""
 
 
-class TextEncoder:
+class TextEncoder(VersionedModel):
     """The served sentence encoder.
 
     Args:
         url: Triton's gRPC address, host:port.
+        model: its name; `text_encoder_int8` is the faster one.
         timeout_s: deadline of one call of up to 64 texts.
         in_flight: concurrent calls.
         options: gRPC channel options.
@@ -37,19 +37,7 @@ class TextEncoder:
         options: Mapping[str, str] | None = None,
         in_flight: int = 4,
     ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, in_flight=in_flight)
-        self._lock = threading.Lock()
-        self._version = ""
-
-    @property
-    def model_version(self) -> str:
-        """`name@hash` of the served weights, stable over restarts; asked of the server at the first use.
-
-        Raises: as `encode`.
-        """
-        if not self._version:
-            self.encode([""])
-        return self._version
+        super().__init__(url, model, "text encoder", timeout_s=timeout_s, options=options, in_flight=in_flight)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 [n, d], rows of unit length in the texts' order; d is the model's (384 for MiniLM), n may be 0.
@@ -71,20 +59,9 @@ class TextEncoder:
             vectors[group] = part
         return vectors
 
-    def _call(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        answer = self.client.infer({"TEXT": text_column(texts)}, ("EMBEDDING", "VERSION"))
-        version = answer["VERSION"].reshape(-1)[0].decode()
-        with self._lock:
-            if self._version and version != self._version:
-                raise ModelChanged(
-                    f"The text encoder now serves {version}; this worker began with {self._version}."
-                    " Vectors of two models cannot be compared: restart the workers to prepare the new one."
-                )
-            self._version = version
-        vectors: npt.NDArray[np.float32] = answer["EMBEDDING"].astype(np.float32, copy=False)
-        if not np.isfinite(vectors).all():
-            raise InferenceRejected("the text encoder answered with numbers that are not finite")
-        return vectors
+    def _ask(self) -> object:
+        return self.encode([""])
 
-    def close(self) -> None:
-        self.client.close()
+    def _call(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        answer = self._infer({"TEXT": text_column(texts)}, ("EMBEDDING",))
+        return answer["EMBEDDING"].astype(np.float32, copy=False)
