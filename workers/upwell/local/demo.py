@@ -168,7 +168,10 @@ class Demo:
         self._joined = self.stack.status()["running"]
         if not self._joined:
             self.stack.wipe()
-        return self.stack.start(detached=self.plan.keep, progress=self.show.say)
+        # Those that the workers ask, no others: each is a process with a few hundred megabytes.
+        asked = Settings.load(self.plan.config, self.plan.sets).triton
+        models = [asked.text_encoder, asked.text_generator]
+        return self.stack.start(models=models, detached=self.plan.keep, progress=self.show.say)
 
     def _prepare(self, endpoints: Endpoints) -> None:
         """Topics and tables of this run's own."""
