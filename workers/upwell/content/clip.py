@@ -1,7 +1,7 @@
 """Pictures, a poster, a text and its speech in; a clip of 5 to 10 seconds out: pans, captions, narration. Pure.
 
 480 x 720 at 24 frames a second; H.264 and AAC in MP4 where PyAV has x264, else VP9 and Opus in WebM. The poster is the
-last picture; captions go with the narration, which begins a moment after the first one.
+last picture; captions go with the narration, which begins a moment after the first one. Same input, same frames; x264 may pack them into other bytes now and then.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from upwell.content import typeset
+from upwell.content import sound, typeset
+from upwell.content.sound import Narration
 
 WIDTH: Final = 480
 HEIGHT: Final = 720
@@ -36,22 +37,9 @@ FADE_S: Final = 0.45
 SCENE_S: Final = 1.4
 """A picture is seen at least so long."""
 CAPTION_CHARS: Final = 42
-SOUND_RATES: Final = {"aac": 44_100, "libopus": 48_000}
 
 Pixels = npt.NDArray[np.uint8]
 Image8 = Image.Image
-
-
-@dataclass(frozen=True, slots=True)
-class Narration:
-    """A spoken text: samples int16 [n], mono, and their rate per second."""
-
-    audio: npt.NDArray[np.int16]
-    rate: int
-
-    @property
-    def seconds(self) -> float:
-        return len(self.audio) / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +195,11 @@ def _overlay(text: str, fonts: Sequence[str]) -> tuple[Image8, int, int]:
 def _encode(frames: Iterator[Image8], narration: Narration | None, total: float) -> tuple[bytes, str]:
     """Frames and sound muxed. A file is needed: an index at the front is written in a second pass over it."""
     if _has("libx264") and _has("aac"):
-        suffix, mime, video, sound = "mp4", "video/mp4", "libx264", "aac"
+        suffix, mime, video, codec = "mp4", "video/mp4", "libx264", "aac"
         options = {"preset": "veryfast", "crf": "23"}
         container = {"movflags": "+faststart", "fflags": "+bitexact"}
     else:
-        suffix, mime, video, sound = "webm", "video/webm", "libvpx-vp9", "libopus"
+        suffix, mime, video, codec = "webm", "video/webm", "libvpx-vp9", "libopus"
         options = {"deadline": "realtime", "cpu-used": "8", "crf": "34", "b": "0"}
         container = {"fflags": "+bitexact"}
     with tempfile.TemporaryDirectory(prefix="upwell-clip-") as folder:
@@ -220,16 +208,16 @@ def _encode(frames: Iterator[Image8], narration: Narration | None, total: float)
             pictures = output.add_stream(video, rate=RATE, options=options)
             pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             pictures.time_base = Fraction(1, RATE)
-            # The same bytes on every machine, and one core is enough.
+            # One core is enough; the others rank.
             pictures.codec_context.thread_count = 1
-            track = output.add_stream(sound, rate=SOUND_RATES[sound], layout="mono") if narration is not None else None
+            track = output.add_stream(codec, rate=sound.RATES[codec], layout="mono") if narration is not None else None
             for number, image in enumerate(frames):
                 frame = av.VideoFrame.from_image(image)
                 frame.pts, frame.time_base = number, Fraction(1, RATE)
                 output.mux(pictures.encode(frame))
             output.mux(pictures.encode())
             if track is not None and narration is not None:
-                _mux_sound(output, track, _soundtrack(narration, total), narration.rate)
+                sound.mux(output, track, _soundtrack(narration, total), narration.rate)
         return file.read_bytes(), mime
 
 
@@ -244,19 +232,6 @@ def _soundtrack(narration: Narration, total: float) -> npt.NDArray[np.int16]:
         part[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     track[start : start + len(part)] = part.astype(np.int16)
     return track
-
-
-def _mux_sound(output: Any, stream: Any, samples: npt.NDArray[np.int16], rate: int) -> None:
-    resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=stream.rate)
-    block = rate // 2
-    for start in range(0, len(samples), block):
-        frame = av.AudioFrame.from_ndarray(samples[None, start : start + block], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-        for resampled in resampler.resample(frame):
-            output.mux(stream.encode(resampled))
-    for rest in resampler.resample(None):
-        output.mux(stream.encode(rest))
-    output.mux(stream.encode())
 
 
 def _has(codec: str) -> bool:

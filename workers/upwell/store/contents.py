@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from upwell.events.contracts import Media
 from upwell.store import database
 from upwell.store.database import sql
 
@@ -102,6 +104,21 @@ class ContentStore:
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(sql("item_facts"), {"item_ids": list(item_ids)}).fetchall()
         return {r[0]: ItemFacts(r[1], r[2], r[3], r[4], r[5], r[6]) for r in rows}
+
+    def media(self, item_ids: Sequence[str]) -> dict[str, list[Media]]:
+        """Media of those of the items that are not deleted."""
+        if not item_ids:
+            return {}
+        with database.transaction(self._connections) as cursor:
+            rows = cursor.execute(sql("item_media"), {"item_ids": list(item_ids)}).fetchall()
+        return {item_id: msgspec.convert(media, list[Media]) for item_id, media in rows}
+
+    def taste_media(self, user_id: str, item_id: str, most: int) -> list[list[Media]]:
+        """Media of the items with a picture that are nearest to the user's profile, nearest first, without one item."""
+        parameters = {"user_id": user_id, "item_id": item_id, "most": most}
+        with database.transaction(self._connections) as cursor:
+            rows = cursor.execute(sql("taste_media"), parameters).fetchall()
+        return [msgspec.convert(media, list[Media]) for _, media in rows]
 
     def newest_slates(self, user_ids: Sequence[str]) -> dict[str, list[str]]:
         """Items of the users' newest slates, best first; users without a profile are left out."""
