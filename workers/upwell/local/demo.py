@@ -169,7 +169,7 @@ class Demo:
         if not self._joined:
             self.stack.wipe()
         # Those that the workers ask, no others: each is a process with a few hundred megabytes.
-        asked = Settings.load(self.plan.config, self.plan.sets).triton
+        asked = Settings.load(self.plan.config, dict(self.plan.sets)).triton
         models = [asked.text_encoder, asked.text_generator]
         return self.stack.start(models=models, detached=self.plan.keep, progress=self.show.say)
 
