@@ -353,6 +353,7 @@ NOT_SETTINGS = {
     "UPWELL_MODEL_DIR",
     "UPWELL_GENERATOR_THREADS",
     "UPWELL_STACK",
+    "UPWELL_STAMPS_DEB",
 }
 """Variables with the prefix that say where things are, not how they behave."""
 

@@ -104,3 +104,7 @@ def test_an_instruction_in_a_fact_stays_a_fact():
     assert text.count("\nreason: ") == 1
     assert "<|im_start|>" not in text
     assert isinstance(facts, Facts)
+
+
+def test_objects_are_no_facts():
+    assert facts_of("Pig", ["animals"], {"names": {"fr": "Un cochon"}, "legs": 4}).attributes == {"legs": "4"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from upwell.local.demo import Demo, Plan, Report, Show
 
 EVENTS = 20_000
+DATASETS = ("movielens", "stamps")
 WATCHED_S = 50.0
 """How long the stream is to take where no speed is given."""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,6 +39,9 @@ def demo(
     speed: Annotated[
         str | None, typer.Option(help=f"Interactions a second, or `max`. [default: so that it takes {WATCHED_S:.0f} s]")
     ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="movielens, or stamps: pictures, sounds and speech, with users that are made up.")
+    ] = "movielens",
     interactions: Annotated[
         Path | None, typer.Option(help="Your own data: CSV with columns user, item, value, timestamp.")
     ] = None,
@@ -63,6 +67,7 @@ def demo(
     Examples:
         upwell demo
         upwell demo --events 100000 --speed max --json
+        upwell demo --dataset stamps
         upwell demo --interactions ratings.csv --items films.csv --speed 200
         upwell demo --set ranking.slate=5 --set content.tokens_per_second=300
     """
@@ -76,7 +81,8 @@ def demo(
     console = Console(highlight=False) if live else Console(stderr=True, highlight=False)
     try:
         with LivePanel(console) if live else Lines(console) as show:
-            plan = _plan(show, events, speed, interactions, items, keep=keep, watch=live, config=config, sets=sets)
+            files = (interactions, items)
+            plan = _plan(show, events, speed, dataset, files, keep=keep, watch=live, config=config, sets=sets)
             run, report = _run(plan, show)
     except KeyboardInterrupt:
         console.print("\nInterrupted: everything has been stopped and removed.", style="yellow")
@@ -121,8 +127,8 @@ def _plan(
     show: Show,
     events: int | None,
     speed: str | None,
-    interactions: Path | None,
-    items: Path | None,
+    dataset: str,
+    files: tuple[Path | None, Path | None],
     *,
     keep: bool,
     watch: bool,
@@ -133,10 +139,15 @@ def _plan(
     from upwell.cli.settings import load
     from upwell.evaluation.datasets import DatasetError, movielens
     from upwell.evaluation.own_data import own_data
+    from upwell.evaluation.stamps import stamps
     from upwell.local.demo import Plan
 
+    interactions, items = files
     rate = _speed(speed)
     load(config, sets)
+    given = dict(text.split("=", 1) for text in sets or [])
+    if dataset not in DATASETS:
+        exits.fail(exits.CONFIG, f"no data set is called {dataset}: {' or '.join(DATASETS)}")
     if items is not None and interactions is None:
         exits.fail(exits.CONFIG, "--items needs --interactions: what happened to those items?")
     try:
@@ -144,6 +155,11 @@ def _plan(
         if interactions is not None:
             data = own_data(interactions, items).first(events)
             _fetch(show)
+        elif dataset == "stamps":
+            folder = _fetch_stamps(show)
+            data = stamps(folder).first(events)
+            # Their media are files of this machine, which no worker reads unless it is told that it may.
+            given.setdefault("media.roots", json.dumps([str(folder)]))
         else:
             data = movielens(_fetch(show)).first(events or EVENTS)
     except DatasetError as error:
@@ -156,7 +172,6 @@ def _plan(
         show.say(f"refused: {len(data.refused) - 5:,} more rows")
     if speed is None:
         rate = max(1.0, len(data.interactions) / WATCHED_S)
-    given = dict(text.split("=", 1) for text in sets or [])
     return Plan(data, rate, keep=keep, watch=watch, config=config, sets=given)
 
 
@@ -173,6 +188,21 @@ def _fetch(show: Show) -> Path:
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
     return data
+
+
+def _fetch_stamps(show: Show) -> Path:
+    """The stamps and the models that read them, fetched where they are missing; returns the catalogue's folder."""
+    from upwell.local import assets, debian
+    from upwell.local.errors import StackError
+    from upwell.local.paths import default_cache, models_dir
+
+    cache = default_cache()
+    try:
+        assets.fetch_weights(cache, show.say)
+        assets.prepare_models(cache, models_dir(cache), show.say)
+        return debian.fetch_package(cache, show.say)
+    except StackError as error:
+        exits.fail(exits.INFRASTRUCTURE, str(error))
 
 
 def _speed(text: str | None) -> float | None:

@@ -82,7 +82,7 @@ def facts_of(
     attributes: Mapping[str, Any] | None = None,
     description: str = "",
 ) -> Facts:
-    """The facts of an item event: values cleaned, empty ones, links and identifiers left out, the year found.
+    """The facts of an item event: values cleaned; empty ones, links, identifiers and objects left out, the year found.
 
     A list stays a list; a text with commas in an attribute stays one text, except for people (`cast`, `director`, …),
     where every name has to be found on its own.
@@ -93,7 +93,7 @@ def facts_of(
         name = clean(key, 40).lower().replace(" ", "_")
         values = [clean(v) for v in value] if isinstance(value, list | tuple | set) else [clean(value)]
         values = [v for v in values if v.lower() not in _EMPTY and not _URL.match(v)]
-        if not name or not values or value is None or _NOT_A_FACT.search(name):
+        if not name or not values or value is None or isinstance(value, Mapping) or _NOT_A_FACT.search(name):
             continue
         if name in _YEAR_KEYS and (m := re.search(r"\b(1[5-9]\d\d|20\d\d)\b", values[0])):
             year = year or int(m.group(1))
