@@ -119,12 +119,14 @@ class Triton(Group):
     url: str = Field("localhost:8001", description="gRPC address, host:port.")
     options: Options = Field({}, description="Any gRPC channel option.")
     text_encoder: str = Field("text_encoder", description="Model name of the text encoder.")
+    item_features: str = Field("item_features", description="Model name of the fusion of all modalities.")
     text_generator: str = Field("text_generator", description="Model name of the text generator.")
     style_transfer: str = Field("style_transfer", description="Model name of the style transfer.")
     speech_synthesizer: str = Field("speech_synthesizer", description="Model name of the speech synthesizer.")
     text_safety: str = Field("text_safety", description="Model name of the judge of texts.")
     image_safety: str = Field("image_safety", description="Model name of the judge of pictures.")
     encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
+    fuse_timeout_s: PositiveFloat = Field(60, description="Deadline of one call for up to 32 items' features.")
     generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call.")
     make_timeout_s: PositiveFloat = Field(20, description="Deadline of one call for a picture, for speech, or to judge.")
 
@@ -152,6 +154,17 @@ class Events(Group):
     rating_neutral: float = Field(2.5, description="A rating's weight is weights.rating x (value - neutral) / scale.")
     rating_scale: PositiveFloat = Field(2.5, description="See rating_neutral.")
     max_future_s: float = Field(86_400, ge=0, description="An event further in the future goes to the dead letters.")
+
+
+class ItemSettings(Group):
+    """What items are embedded by."""
+
+    modalities: list[Literal["text", "image", "audio", "speech"]] = Field(
+        ["text"], min_length=1, description="What of an item is encoded and fused; `text` alone needs no fusion."
+    )
+    media_patience_s: PositiveFloat = Field(
+        60, description="An item whose media cannot be fetched for so long goes to the dead letters."
+    )
 
 
 class Profiles(Group):
@@ -291,6 +304,7 @@ class Settings(BaseSettings):
     postgres: Postgres = Postgres()
     triton: Triton = Triton()
     events: Events = Events()
+    items: ItemSettings = ItemSettings()
     profiles: Profiles = Profiles()
     ranking: Ranking = Ranking()
     statistics: StatisticsSettings = StatisticsSettings()

@@ -6,34 +6,48 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from upwell.events.contracts import Item
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
+from upwell.inference.features import Features, ItemInput
+from upwell.items import embedding
 from upwell.items.embedding import embed, embed_newest
+from upwell.media.errors import MediaRejected, MediaUnavailable
 
 
 class LengthEncoder:
     """Embeds a text by its length, and takes no text that holds `bad`."""
 
+    model_version = "length"
+
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.largest = 0
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[ItemInput]) -> list[Features]:
+        texts = [item.text for item in items]
         if any("away" in text for text in texts):
             raise InferenceUnavailable("away")
         if any("bad" in text for text in texts):
             raise InferenceRejected("bad text")
         self.texts += texts
-        return np.array([[len(text), 1] for text in texts], np.float32)
+        self.largest = max(self.largest, sum(item.nbytes for item in items))
+        return [feature(len(text)) for text in texts]
+
+    def close(self) -> None: ...
+
+
+def feature(length: int) -> Features:
+    return Features(np.array([length, 1], np.float32), {"text": 1.0})
 
 
 @given(st.lists(st.booleans(), max_size=40))
 def test_refused_items_are_found_alone(bad: list[bool]) -> None:
     items = [Item(f"i{n}", title=f"{'bad' if b else 'good'} {'x' * n}") for n, b in enumerate(bad)]
-    embedded = embed(items, {}, LengthEncoder())
-    assert embedded.refused == {f"i{n}": "bad text" for n, b in enumerate(bad) if b}
-    assert {id_: vector[0] for id_, vector in embedded.vectors.items()} == {
+    known: dict[str, Features] = {}
+    refused = embed(items, known, LengthEncoder())
+    assert refused == {f"i{n}": ("encode", "bad text") for n, b in enumerate(bad) if b}
+    assert {id_: found.vector[0] for id_, found in known.items()} == {
         f"i{n}": len(items[n].title) for n, b in enumerate(bad) if not b
     }
 
@@ -51,25 +65,53 @@ def test_where_the_newest_record_is_refused_the_one_before_counts() -> None:
         "known": of("known", "good", "bad"),
     }
     encoder = LengthEncoder()
-    stored = np.array([7, 7], np.float32)
+    stored = feature(7)
     newest = embed_newest(records, {"known": stored}, encoder)
     assert newest.counting == {"a": 1, "b": 1, "d": 1, "e": 1, "known": 1}
     assert sorted(encoder.texts) == ["good", "second"]
-    assert newest.vectors.keys() == {"a", "e", "known"}
-    assert newest.vectors["known"] is stored
-    assert sorted((item_id, index) for item_id, index, _ in newest.refused) == [
+    assert newest.features.keys() == {"a", "e", "known"}
+    assert newest.features["known"] is stored
+    assert sorted((item_id, index) for item_id, index, _, _ in newest.refused) == [
         ("a", 2), ("a", 3), ("b", 2), ("c", 0), ("c", 1),
     ]  # fmt: skip
 
 
 def test_a_vector_is_fixed_once_the_model_version_has_made_it() -> None:
     encoder = LengthEncoder()
-    stored = np.array([7, 7], np.float32)
-    embedded = embed([Item("old", title="Changed title"), Item("new", title="New title")], {"old": stored}, encoder)
+    known = {"old": (stored := feature(7))}
+    embed([Item("old", title="Changed title"), Item("new", title="New title")], known, encoder)
     assert encoder.texts == ["New title"]
-    assert embedded.vectors["old"] is stored
+    assert known["old"] is stored
 
 
 def test_an_unreachable_encoder_decides_nothing() -> None:
     with pytest.raises(InferenceUnavailable):
         embed([Item("a", title="away"), Item("b", title="bad")], {}, LengthEncoder())
+
+
+def test_media_that_are_bad_refuse_their_item_and_media_that_are_away_are_asked_for_again() -> None:
+    bad, away = MediaRejected("broken"), MediaUnavailable("no answer")
+    outcomes = {"bad": bad, "gone": away}
+    items = [Item(item_id, title=item_id) for item_id in ("good", "bad", "gone", "fine")]
+    encoder = LengthEncoder()
+    known: dict[str, Features] = {}
+
+    def read(wanted: Sequence[Item]) -> list[embedding.Input]:
+        return [outcomes.get(item.item_id) or ItemInput(f"text of {item.item_id}") for item in wanted]
+
+    with pytest.raises(MediaUnavailable):
+        embed(items, known, encoder, read)
+    del outcomes["gone"]
+    assert embed(items, known, encoder, read) == {"bad": ("media", "broken")}
+    assert encoder.texts == ["text of good", "text of fine", "text of gone"]
+    assert known.keys() == {"good", "fine", "gone"}
+
+
+def test_a_flood_of_pictures_is_encoded_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = ItemInput("x", images=np.zeros((1, 224, 224, 3), np.uint8))
+    monkeypatch.setattr(embedding, "GROUP_BYTES", 10 * picture.nbytes)
+    items = [Item(f"i{n}", title="x") for n in range(35)]
+    encoder = LengthEncoder()
+    assert embed(items, {}, encoder, lambda wanted: [picture] * len(wanted)) == {}
+    assert len(encoder.texts) == 35
+    assert encoder.largest == 10 * picture.nbytes

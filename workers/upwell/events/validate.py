@@ -155,8 +155,8 @@ def item(key: bytes | None, value: bytes | None, rules: Rules, latest: int) -> I
         raise InvalidRecord(f"op {found.op[:64]!r} is neither upsert nor delete")
     _text("title", found.title, MAX_TITLE)
     _text("description", found.description, MAX_DESCRIPTION)
-    if not (found.title.strip() or found.description.strip()):
-        raise InvalidRecord("neither title nor description: nothing says what the item is")
+    if not (found.title.strip() or found.description.strip() or found.media):
+        raise InvalidRecord("neither title nor description nor media: nothing says what the item is")
     _language(found.language)
     if len(found.categories) > MAX_CATEGORIES:
         raise InvalidRecord(f"{len(found.categories)} categories: at most {MAX_CATEGORIES}")

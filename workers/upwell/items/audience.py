@@ -46,7 +46,7 @@ class Audience:
         size = self._settings.audience
         if not new or not size:
             return []
-        vectors = np.stack([row.vector for row in new])
+        vectors = np.stack([row.embedding.vector for row in new])
         users = self._active(vectors.shape[1], model_version)
         item_rows, user_rows, cosines = audience(vectors, users.vectors, size, AUDIENCES_PER_BATCH * size)
         now = time.time_ns() // 1_000_000

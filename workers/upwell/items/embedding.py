@@ -1,104 +1,126 @@
-"""Cleaned items in; their vectors out. An item's vector is fixed per model version: profiles are sums of it, so a changed
-text changes what is shown, and the vector with the next model. What the encoder refuses is found by halving, so that one
-bad item never holds up its batch."""
+"""Cleaned items in; their features out. An item's vector is fixed per model version: profiles are sums of it, so a
+changed text or picture changes what is shown, and the vector with the next model. What the encoder refuses is found by
+halving, so that one bad item never holds up its batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from upwell.events.contracts import Item
 from upwell.inference.errors import InferenceRejected
+from upwell.inference.features import Features, ItemEncoder, ItemInput
 from upwell.items.cleaning import encoder_text
+from upwell.media.errors import MediaRejected, MediaUnavailable
+
+GROUP: Final = 256
+"""Items that are encoded together ..."""
+GROUP_BYTES: Final = 64 * 2**20
+"""... as long as their pictures and sounds are no more than this: a flood of items is no flood of memory."""
+
+Input = ItemInput | MediaRejected | MediaUnavailable
+Read = Callable[[Sequence[Item]], Iterable[Input]]
+"""What the encoder reads of each item, in their order, or why it cannot be had."""
 
 
-class Encoder(Protocol):
-    """What embeds texts: [n, d] float32, unit length."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """`vectors` by item id; `refused` says why the encoder took an item not."""
-
-    vectors: dict[str, NDArray[np.float32]]
-    refused: dict[str, str]
+def text_only(items: Sequence[Item]) -> Iterable[Input]:
+    """What is written about items, and nothing else of them."""
+    return (ItemInput(text_of(item)) for item in items)
 
 
-@dataclass(frozen=True, slots=True)
+def text_of(item: Item) -> str:
+    return encoder_text(item.title, item.categories, item.description, item.attributes)
+
+
+@dataclass(slots=True)
 class Newest:
-    """`counting` has, by item id, the index of the record that counts; `refused` (item id, index, why) of newer ones."""
+    """`counting` has, by item id, the index of the record that counts; `refused` (item id, index, step, why) of newer
+    ones; step is `media` or `encode`."""
 
     counting: dict[str, int]
-    vectors: dict[str, NDArray[np.float32]]
-    refused: list[tuple[str, int, str]]
+    features: dict[str, Features]
+    refused: list[tuple[str, int, str, str]]
 
 
 def embed_newest(
-    records: Mapping[str, Sequence[Item]], known: Mapping[str, NDArray[np.float32]], encoder: Encoder
+    records: Mapping[str, Sequence[Item]], known: dict[str, Features], encoder: ItemEncoder, read: Read = text_only
 ) -> Newest:
     """Of each item's records, oldest first, the newest one that deletes it or that the encoder takes; embedded.
 
+    Args:
+        known: features of the encoder's model version, by item id; what is embedded is added, so that a repetition does
+            only what is left.
+
     Raises:
-        InferenceUnavailable: nothing was decided; repeat it.
+        InferenceUnavailable, MediaUnavailable: not everything was decided; repeat it.
     """
     counting = {item_id: len(items) - 1 for item_id, items in records.items()}
-    vectors: dict[str, NDArray[np.float32]] = dict(known)
-    refused: list[tuple[str, int, str]] = []
+    refused: list[tuple[str, int, str, str]] = []
     undecided = list(counting)
     while undecided:
         newest = [records[item_id][counting[item_id]] for item_id in undecided]
-        embedded = embed([item for item in newest if item.op != "delete"], vectors, encoder)
-        vectors = embedded.vectors
         undecided = []
-        for item_id, why in embedded.refused.items():
-            refused.append((item_id, counting[item_id], why))
+        for item_id, (step, why) in embed([i for i in newest if i.op != "delete"], known, encoder, read).items():
+            refused.append((item_id, counting[item_id], step, why))
             counting[item_id] -= 1
             if counting[item_id] < 0:
                 del counting[item_id]
             else:
                 undecided.append(item_id)
-    return Newest(counting, vectors, refused)
+    return Newest(counting, known, refused)
 
 
-def embed(items: Sequence[Item], known: Mapping[str, NDArray[np.float32]], encoder: Encoder) -> Embedded:
-    """Embed items, each id once.
+def embed(
+    items: Sequence[Item], known: dict[str, Features], encoder: ItemEncoder, read: Read = text_only
+) -> dict[str, tuple[str, str]]:
+    """Embed items, each id once, into `known`; those that are there already stay as they are.
 
-    Args:
-        known: stored vectors of the encoder's model version, by item id.
+    Returns:
+        Step and reason of those that were refused, by item id.
 
     Raises:
-        InferenceUnavailable: nothing was decided; repeat it.
+        InferenceUnavailable: the encoder does not answer.
+        MediaUnavailable: some media cannot be fetched now; everything else has been embedded.
     """
-    vectors = dict(known)
-    texts = [
-        (item.item_id, encoder_text(item.title, item.categories, item.description, item.attributes))
-        for item in items
-        if item.item_id not in known
-    ]
-    refused: dict[str, str] = {}
-    _encode(texts, encoder, vectors, refused)
-    return Embedded(vectors, refused)
+    refused: dict[str, tuple[str, str]] = {}
+    missing: MediaUnavailable | None = None
+    fresh = [item for item in items if item.item_id not in known]
+    group: list[tuple[str, ItemInput]] = []
+    size = 0
+    for item, found in zip(fresh, read(fresh), strict=True):
+        if isinstance(found, MediaRejected):
+            refused[item.item_id] = ("media", str(found))
+        elif isinstance(found, MediaUnavailable):
+            missing = missing or found
+        else:
+            if group and (len(group) == GROUP or size + found.nbytes > GROUP_BYTES):
+                _encode(group, encoder, known, refused)
+                group, size = [], 0
+            group.append((item.item_id, found))
+            size += found.nbytes
+    _encode(group, encoder, known, refused)
+    if missing is not None:
+        raise missing
+    return refused
 
 
 def _encode(
-    texts: Sequence[tuple[str, str]], encoder: Encoder, vectors: dict[str, NDArray[np.float32]], refused: dict[str, str]
+    group: Sequence[tuple[str, ItemInput]],
+    encoder: ItemEncoder,
+    known: dict[str, Features],
+    refused: dict[str, tuple[str, str]],
 ) -> None:
-    if not texts:
+    if not group:
         return
     try:
-        encoded = encoder.encode([text for _, text in texts])
+        encoded = encoder.encode([found for _, found in group])
     except InferenceRejected as error:
-        if len(texts) == 1:
-            refused[texts[0][0]] = str(error)
+        if len(group) == 1:
+            refused[group[0][0]] = ("encode", str(error))
             return
-        middle = len(texts) // 2
-        _encode(texts[:middle], encoder, vectors, refused)
-        _encode(texts[middle:], encoder, vectors, refused)
+        middle = len(group) // 2
+        _encode(group[:middle], encoder, known, refused)
+        _encode(group[middle:], encoder, known, refused)
     else:
-        vectors.update((item_id, vector) for (item_id, _), vector in zip(texts, encoded, strict=True))
+        known.update((item_id, features) for (item_id, _), features in zip(group, encoded, strict=True))

@@ -27,13 +27,17 @@ from upwell.events.codec import encode
 from upwell.events.contracts import ContentTrigger, Item, ItemFeatures
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceUnavailable, ModelChanged
+from upwell.inference.features import Features, FusionEncoder, ItemEncoder, TextFeatures
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
-from upwell.items.embedding import embed_newest
+from upwell.items.embedding import embed_newest, text_only
+from upwell.items.reading import Reading
 from upwell.lifecycle import Stop, Stopped, insist
+from upwell.media.errors import MediaUnavailable
+from upwell.media.prepare import Preparer
 from upwell.settings import Settings
 from upwell.store import database
-from upwell.store.items import ItemRow, ItemStore, Place
+from upwell.store.items import Embedding, ItemRow, ItemStore, Place
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.items")
@@ -42,7 +46,7 @@ WORKER: Final = "items"
 BATCH: Final = 256
 """Items of one transaction: encoding them is what takes time, a fraction of a second."""
 WAIT_S: Final = 0.25
-UNAVAILABLE: Final = (InferenceUnavailable, psycopg.OperationalError)
+UNAVAILABLE: Final = (InferenceUnavailable, MediaUnavailable, psycopg.OperationalError)
 
 Result = TypeVar("Result")
 
@@ -56,15 +60,11 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     kafka = settings.kafka
     name = topics.real(kafka, Topic.ITEMS)
     topic_id = identity.topic_id(clients.admin(kafka), name)
-    triton = settings.triton
-    encoder = TextEncoder(
-        triton.url, model=triton.text_encoder, timeout_s=triton.encode_timeout_s, options=triton.options
-    )
+    encoder, reading = _encoder(settings)
     with database.pool(settings.postgres) as connections:
         bus = TransactionalConsumer(kafka, WORKER, slot, [name])
-        pipeline = Pipeline(
-            settings, stop, bus, encoder, ItemStore(connections, topic_id), Audience(connections, settings.content)
-        )
+        store, audience = ItemStore(connections, topic_id), Audience(connections, settings.content)
+        pipeline = Pipeline(settings, stop, bus, encoder, reading, store, audience)
         log.info("ready", metrics_port=metrics_port)
         try:
             while not stop:
@@ -74,7 +74,19 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         finally:
             bus.close()
             encoder.close()
+            if reading is not None:
+                reading.close()
     log.info("stopped")
+
+
+def _encoder(settings: Settings) -> tuple[ItemEncoder, Reading | None]:
+    """Of texts alone, or of all modalities that the settings name, with what reads their media."""
+    triton, options = settings.triton, settings.triton.options
+    if settings.items.modalities == ["text"]:
+        text = TextEncoder(triton.url, model=triton.text_encoder, timeout_s=triton.encode_timeout_s, options=options)
+        return TextFeatures(text), None
+    encoder = FusionEncoder(triton.url, model=triton.item_features, timeout_s=triton.fuse_timeout_s, options=options)
+    return encoder, Reading(Preparer(settings.media), settings.items.modalities, settings.items.media_patience_s)
 
 
 @dataclass(slots=True)
@@ -97,13 +109,15 @@ class Pipeline:
         settings: Settings,
         stop: Stop,
         bus: TransactionalConsumer,
-        encoder: TextEncoder,
+        encoder: ItemEncoder,
+        reading: Reading | None,
         store: ItemStore,
         audience: Audience,
     ) -> None:
         self.stop = stop
         self.bus = bus
         self.encoder = encoder
+        self.reading = reading
         self.store = store
         self.audience = audience
         self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
@@ -169,7 +183,7 @@ class Pipeline:
                 item = validate.item(message.key(), message.value(), self.rules, latest)
                 if item.op != "delete":
                     item = clean_item(item)
-                    if not (item.title or item.description):
+                    if not (item.title or item.description or item.media):
                         raise validate.InvalidRecord("nothing is left of title and description after cleaning", "clean")
                     if not item.ts:
                         item = msgspec.structs.replace(item, ts=max(0, message.timestamp()[1]))
@@ -189,27 +203,32 @@ class Pipeline:
             return {item_id: changes[-1] for item_id, changes in valid.items()}, [], "", []
         model_version = self._insist(batch, lambda: self.encoder.model_version)
         with metrics.STAGE_SECONDS.labels(WORKER, "known").time():
-            known = self._insist(batch, lambda: self.store.known(ids, model_version))
+            stored = self._insist(batch, lambda: self.store.known(ids, model_version))
+        known = {id_: Features(one.vector, one.modalities, {}, one.perceived) for id_, one in stored.items()}
+        if self.reading is not None:
+            self.reading.begin()
+        read = self.reading or text_only
         with metrics.STAGE_SECONDS.labels(WORKER, "encode").time():
             records = {item_id: [change.item for change in changes] for item_id, changes in valid.items()}
-            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder))
-        letters = [_refuse(valid[item_id][index].message, "encode", why) for item_id, index, why in newest.refused]
+            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder, read))
+        letters = [_refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused]
         counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
-        rows = [
-            ItemRow(change.item, change.place, newest.vectors[item_id], {"text": 1.0}, quality(change.item))
-            for item_id, change in counting.items()
-            if change.item.op != "delete"
-        ]
+        rows = [self._row(change, known[id_]) for id_, change in counting.items() if change.item.op != "delete"]
         return counting, rows, model_version, letters
+
+    @staticmethod
+    def _row(change: Change, made: Features) -> ItemRow:
+        embedding = Embedding(made.vector, made.weights, made.perceived)
+        return ItemRow(change.item, change.place, embedding, made.parts, quality(change.item))
 
     def _features(self, row: ItemRow, model_version: str, message: Message) -> Output:
         features = ItemFeatures(
             item_id=row.item.item_id,
-            vector=row.vector.astype("<f4").tobytes(),
+            vector=row.embedding.vector.astype("<f4").tobytes(),
             model_version=model_version,
             title=row.item.title,
             categories=row.item.categories,
-            modalities=row.modalities,
+            modalities=row.embedding.modalities,
             quality=row.quality,
             ts=row.item.ts,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,14 +25,26 @@ class Place:
     offset: int
 
 
+class Embedding(NamedTuple):
+    """What was made of an item under one model version, and stays."""
+
+    vector: NDArray[np.float32]
+    """[d], unit length."""
+    modalities: dict[str, float]
+    """Share of each modality in the vector."""
+    perceived: dict[str, Any]
+    """What was heard and seen in its media."""
+
+
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One embedded item. `vector` is [d] float32, unit length."""
+    """One embedded item."""
 
     item: Item
     place: Place
-    vector: NDArray[np.float32]
-    modalities: dict[str, float]
+    embedding: Embedding
+    parts: dict[str, NDArray[np.float32]]
+    """Vectors of the modalities before fusion; none where they are stored already."""
     quality: float
 
 
@@ -42,13 +55,13 @@ class ItemStore:
         self._connections = connections
         self._topic_id = topic_id
 
-    def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, NDArray[np.float32]]:
-        """Stored vectors of this model version, by item id."""
+    def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, Embedding]:
+        """What is stored of this model version, by item id."""
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(
                 sql("items_known"), {"item_ids": list(item_ids), "model_version": model_version}
             ).fetchall()
-        return {item_id: arrays.vector(sent) for item_id, sent in rows}
+        return {item_id: Embedding(arrays.vector(sent), weights, seen) for item_id, sent, weights, seen in rows}
 
     def write(
         self, rows: Sequence[ItemRow], deleted: dict[str, Place], model_version: str
@@ -64,6 +77,16 @@ class ItemStore:
         with database.transaction(self._connections) as cursor:
             if rows:
                 accepted = dict(cursor.execute(sql("items_upsert"), self._columns(rows, model_version)).fetchall())
+                for modality in sorted({name for row in rows for name in row.parts}):
+                    made = [row for row in rows if modality in row.parts and row.item.item_id in accepted]
+                    if made:
+                        parameters = {
+                            "modality": modality,
+                            "model_version": model_version,
+                            "item_ids": [row.item.item_id for row in made],
+                            "vectors": arrays.VectorArray(np.stack([row.parts[modality] for row in made])),
+                        }
+                        cursor.execute(sql("modalities_insert"), parameters)
             if deleted:
                 parameters = {
                     "topic_id": self._topic_id,
@@ -88,8 +111,9 @@ class ItemStore:
             "attributes": [_json(r.item.attributes) for r in rows],
             # Bytes stay in the log; the store of media is not part of this release.
             "media": [_json([msgspec.structs.replace(m, data=None) for m in r.item.media]) for r in rows],
-            "vectors": arrays.VectorArray(np.stack([r.vector for r in rows])),
-            "modalities": [_json(r.modalities) for r in rows],
+            "vectors": arrays.VectorArray(np.stack([r.embedding.vector for r in rows])),
+            "modalities": [_json(r.embedding.modalities) for r in rows],
+            "perceived": [_json(r.embedding.perceived) for r in rows],
             "qualities": [r.quality for r in rows],
             "times": [r.item.ts for r in rows],
         }

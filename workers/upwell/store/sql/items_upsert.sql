@@ -3,18 +3,19 @@
 -- after a crash, it still is.
 INSERT INTO items AS held (
     item_id, topic_id, partition, log_offset, deleted, title, description, language, categories, attributes, media,
-    vector, model_version, modalities, quality, ts, first_offset
+    vector, model_version, modalities, perceived, quality, ts, first_offset
 )
 SELECT item_id, %(topic_id)s, partition, log_offset, false, title, description, language,
        ARRAY(SELECT jsonb_array_elements_text(categories::jsonb)), attributes::jsonb, media::jsonb,
-       vector, %(model_version)s, modalities::jsonb, quality, ts, log_offset
+       vector, %(model_version)s, modalities::jsonb, perceived::jsonb, quality, ts, log_offset
 FROM unnest(
     %(item_ids)s::text[], %(partitions)s::int4[], %(log_offsets)s::int8[], %(titles)s::text[],
     %(descriptions)s::text[], %(languages)s::text[], %(categories)s::text[], %(attributes)s::text[],
-    %(media)s::text[], %(vectors)s::vector[], %(modalities)s::text[], %(qualities)s::float4[], %(times)s::int8[]
+    %(media)s::text[], %(vectors)s::vector[], %(modalities)s::text[], %(perceived)s::text[], %(qualities)s::float4[],
+    %(times)s::int8[]
 ) AS latest (
     item_id, partition, log_offset, title, description, language, categories, attributes, media, vector, modalities,
-    quality, ts
+    perceived, quality, ts
 )
 ORDER BY item_id
 ON CONFLICT (item_id) DO UPDATE SET
@@ -31,6 +32,7 @@ ON CONFLICT (item_id) DO UPDATE SET
     vector = excluded.vector,
     model_version = excluded.model_version,
     modalities = excluded.modalities,
+    perceived = excluded.perceived,
     quality = excluded.quality,
     ts = excluded.ts,
     first_offset = CASE
