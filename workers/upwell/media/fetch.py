@@ -120,14 +120,16 @@ class Fetcher:
             if self._inside(Path(path).resolve()) and not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise MediaUnavailable(f"a file of media.roots cannot be read: {error.strerror}") from None
             raise MediaRejected("no such file in the folders of media.roots") from None
-        with open(descriptor, "rb") as file:
+        try:
             opened = Path(f"/proc/self/fd/{descriptor}").resolve()
             if not self._inside(opened) or not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise MediaRejected("no such file in the folders of media.roots")
-            try:
+            with open(descriptor, "rb", closefd=False) as file:
                 return self._sized(file.read(self.settings.max_bytes + 1))
-            except OSError as error:
-                raise MediaUnavailable(f"a file of media.roots cannot be read: {error.strerror}") from None
+        except OSError as error:
+            raise MediaUnavailable(f"a file of media.roots cannot be read: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
 
     def _inside(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._roots)

@@ -88,6 +88,8 @@ def _opened(data: bytes, max_pixels: int, side: int) -> Image.Image:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
             raise MediaRejected(f"not a picture of a known format ({', '.join(FORMATS)})") from None
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise MediaRejected(f"a picture with a broken header: {error}") from None
         width, height = image.size
         if width < 1 or height < 1:
             raise MediaRejected(f"a picture of {width} x {height} pixels")
