@@ -1,7 +1,8 @@
 """Pictures, a poster, a text and its speech in; a clip of 5 to 10 seconds out: pans, captions, narration. Pure.
 
 480 x 720 at 24 frames a second; H.264 and AAC in MP4 where PyAV has x264, else VP9 and Opus in WebM. The poster is the
-last picture; captions go with the narration, which begins a moment after the first one. Same input, same frames; x264 may pack them into other bytes now and then.
+last picture; captions go with the narration, which begins a moment after the first one. Same input, same frames;
+x264 may pack them into other bytes now and then.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from upwell.bus.headers import Headers
 from upwell.events.contracts import ContentTrigger
 
 REQUEST: Final = "request"
+TEXT: Final = "text"
+"""The format that needs no media."""
 PRIORITIES: Final = {"high": 0, "normal": 1, "low": 2}
 
 

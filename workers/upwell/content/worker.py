@@ -1,17 +1,18 @@
 """`content-triggers` and `requests` in, `contents` and dead letters out: each trigger ends exactly once.
 
 Read from top to bottom: `run` opens the parts, `Pipeline.step` is what happens again and again. Reading, waiting and
-expiry go on while the model writes. A result is stored under its trigger's id and place first; then it is published in
+expiry go on while the model writes, and while media are made of what it wrote. A result is stored under its trigger's id and place first; then it is published in
 the transaction that commits which triggers have ended: a crash may generate twice, never publish twice.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import structlog
@@ -24,19 +25,25 @@ from upwell.bus.errors import Aborted
 from upwell.bus.headers import Headers, trace
 from upwell.bus.suspects import ATTEMPTS, MOST_IN_A_ROW, NO_RECORDS_FAULT, words
 from upwell.bus.topics import TRIGGERS, Topic
-from upwell.content.plan import PRIORITIES, REQUEST, Budget, Outcome, Pending, Waiting, together
+from upwell.content.plan import PRIORITIES, REQUEST, TEXT, Budget, Outcome, Pending, Waiting, together
 from upwell.content.progress import MOST_AHEAD, Progress
+from upwell.content.safety import Gate
 from upwell.content.writing import Answer, Writer, Written
 from upwell.events import validate
 from upwell.events.codec import encode
 from upwell.events.contracts import ContentTrigger
 from upwell.events.hashing import identifier
 from upwell.inference.generate import TextGenerator
+from upwell.inference.safety import ImageSafety, TextSafety
 from upwell.lifecycle import Stop
-from upwell.settings import Settings
+from upwell.media.store import MediaStore
+from upwell.settings import MediaSettings, Settings
 from upwell.store import database
 from upwell.store.contents import ContentStore, Result, Stored
 from upwell.telemetry import metrics
+
+if TYPE_CHECKING:
+    from upwell.content.studio import Studio
 
 log = structlog.get_logger("upwell.content")
 
@@ -72,9 +79,17 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         in_flight=settings.content.batch,
         attempts=2,  # the template answers soon enough
     )
+    gate = Gate(
+        settings.content,
+        TextSafety(triton.url, model=triton.text_safety, timeout_s=triton.make_timeout_s, options=triton.options),
+        ImageSafety(triton.url, model=triton.image_safety, timeout_s=triton.make_timeout_s, options=triton.options),
+    )
+    media_store = _media_store(settings.media)
     with database.pool(settings.postgres) as connections:
         store = ContentStore(connections)
-        pipeline = Pipeline(settings, slot, store, Writer(store, generator, settings.content))
+        writer = Writer(store, generator, gate, settings.content)
+        studio = Atelier(settings, media_store, store, gate) if media_store is not None else None
+        pipeline = Pipeline(settings, slot, store, writer, studio)
         log.info("ready", metrics_port=metrics_port)
         try:
             while not stop:
@@ -83,7 +98,42 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         finally:
             generator.close()
             pipeline.close()
+            if studio is not None:
+                studio.close()
+            gate.close()
     log.info("stopped")
+
+
+def _media_store(settings: MediaSettings) -> MediaStore | None:
+    """The store that is set, else a folder in the home of the local stack that this worker belongs to, if it does.
+
+    Raises:
+        ConfigError: fsspec does not know its kind.
+    """
+    home = os.environ.get("UPWELL_STACK")
+    if not settings.store and home:
+        settings = settings.model_copy(update={"store": f"file://{home}/media"})
+    return MediaStore(settings) if settings.store else None
+
+
+class Atelier:
+    """The studio, opened when the first media are asked for: what it needs takes time to import and memory to hold."""
+
+    def __init__(self, settings: Settings, media_store: MediaStore, store: ContentStore, gate: Gate) -> None:
+        self._parts = (settings, media_store, store, gate)
+        self._studio: Studio | None = None
+
+    def illustrate(self, answer: Answer) -> Answer:
+        """As `Studio.illustrate`. Of one thread."""
+        if self._studio is None:
+            from upwell.content.studio import Studio
+
+            self._studio = Studio(*self._parts)
+        return self._studio.illustrate(answer)
+
+    def close(self) -> None:
+        if self._studio is not None:
+            self._studio.close()
 
 
 @dataclass(slots=True)
@@ -95,13 +145,19 @@ class Flight:
 
 
 class Pipeline:
-    """Owner of its partitions' progress. One thread; two more do the writing: one with the model, one without."""
+    """Owner of its partitions' progress. One thread; three more work: one writes with the model, one without, and one
+    makes media.
+    """
 
-    def __init__(self, settings: Settings, slot: int, store: ContentStore, writer: Writer) -> None:
+    def __init__(
+        self, settings: Settings, slot: int, store: ContentStore, writer: Writer, studio: Atelier | None
+    ) -> None:
         kafka, content = settings.kafka, settings.content
         self.content = content
         self.store = store
         self.writer = writer
+        self.studio = studio
+        """None where there is no store of media: what asks for them goes to the dead letters."""
         self.rules = validate.Rules.of(settings)
         self.priorities = {topics.real(kafka, topic): name for name, topic in TRIGGERS.items()}
         self.requests_topic = topics.real(kafka, Topic.REQUESTS)
@@ -119,6 +175,9 @@ class Pipeline:
         self.late: list[Pending] = []
         """Requests that waited too long for the model: the template answers."""
         self.late_flight: Flight | None = None
+        self.unmade: list[Answer] = []
+        """Written answers that ask for media."""
+        self.making: tuple[Answer, Future[Answer]] | None = None
         self.unstored: list[Answer] = []
         self.failed_in_a_row = 0
         self.outputs: list[tuple[Partition, Output]] = []
@@ -128,14 +187,16 @@ class Pipeline:
         self.group_metadata: Any = None
         self.committed_at = 0
         self.postgres_again = 0
-        self.threads = ThreadPoolExecutor(2, thread_name_prefix="writer")
+        self.threads = ThreadPoolExecutor(3, thread_name_prefix="writer")
         self.bus = TransactionalConsumer(kafka, WORKER, slot, [*self.priorities, self.requests_topic], self)
 
     def step(self) -> None:
         """Read what there is, let go what is too late, take in what was written, start what can be, commit."""
         try:
             self._pause()
-            busy = bool(self.flight or self.late_flight or len(self.waiting) or self.changed or self.unstored)
+            busy = bool(
+                self.flight or self.late_flight or self.making or len(self.waiting) or self.changed or self.unstored
+            )
             batch = self.bus.poll(READ, BUSY_S if busy else IDLE_S)
             if batch is not None:
                 self._admit(batch)
@@ -178,6 +239,7 @@ class Pipeline:
         gone = set(partitions)
         self.waiting.drop(gone)
         self.late = [pending for pending in self.late if pending.partition not in gone]
+        self.unmade = [answer for answer in self.unmade if answer.pending.partition not in gone]
         self.unstored = [answer for answer in self.unstored if answer.pending.partition not in gone]
         self.outputs = [(partition, output) for partition, output in self.outputs if partition not in gone]
         self.outcomes = [(partition, outcome) for partition, outcome in self.outcomes if partition not in gone]
@@ -193,7 +255,7 @@ class Pipeline:
     def _pause(self) -> None:
         """Read no further where too much waits, or where the commit would have too much to say."""
         crowded = len(self.waiting) > MOST_WAITING
-        asked = len(self.late) > MOST_REQUESTS or (
+        asked = len(self.late) + len(self.unmade) > MOST_REQUESTS or (
             len(self.waiting) > MOST_REQUESTS and self.waiting.requests() > MOST_REQUESTS
         )
         wanted = set()
@@ -256,6 +318,10 @@ class Pipeline:
         else:
             trigger = validate.trigger(message.key(), message.value(), self.rules)
             priority = PRIORITIES[self.priorities[partition.topic]]
+        if trigger.format != TEXT and self.studio is None:
+            raise validate.InvalidRecord(
+                f"media.store is not set, so there is nowhere to put a {trigger.format}: set it, or ask for format text"
+            )
         return Pending(
             trigger, partition, message.offset(), priority, now,
             message=message, headers=trace(message), epoch=self.epochs[partition],
@@ -275,6 +341,9 @@ class Pipeline:
             batch = together(self.late[:READ])
             self.late = self.late[len(batch) :]
             self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False))
+        if self.making is None and self.unmade and self.studio is not None:
+            answer = self.unmade.pop(0)
+            self.making = (answer, self.threads.submit(self.studio.illustrate, answer))
 
     def _take(self, now: int) -> None:
         """Start the most urgent ones that the budget allows; requests are answered on credit."""
@@ -306,6 +375,9 @@ class Pipeline:
             if self._written(flight) is None:
                 again = [pending for pending in flight.batch if self._mine(pending) and not self._given_up(pending)]
                 self.late = again + self.late
+        if self.making is not None and self.making[1].done():
+            (answer, future), self.making = self.making, None
+            self._made(answer, future)
 
     def _written(self, flight: Flight) -> Written | None:
         """What was written, noted for the store; None where the batch failed, or the facts could not be read."""
@@ -318,8 +390,26 @@ class Pipeline:
             self._failed(flight.batch, error)
             return None
         self.failed_in_a_row = 0
-        self.unstored += [answer for answer in written.answers if self._mine(answer.pending)]
+        for answer in written.answers:
+            if self._mine(answer.pending):
+                asks = answer.content is not None and answer.pending.trigger.format != TEXT
+                (self.unmade if asks else self.unstored).append(answer)
         return written
+
+    def _made(self, answer: Answer, future: Future[Answer]) -> None:
+        """Note what was made for the store; where that failed it is tried again."""
+        if not self._mine(answer.pending):
+            return
+        try:
+            self.unstored.append(future.result())
+            self.failed_in_a_row = 0
+            return
+        except psycopg.OperationalError as error:
+            self._postgres_down(error)
+        except Exception as error:
+            self._failed([answer.pending], error)
+        if not self._given_up(answer.pending):
+            self.unmade.insert(0, answer)
 
     def _failed(self, batch: Sequence[Pending], error: Exception) -> None:
         """A batch failed for a reason that nobody knows: each of it is tried again alone, then refused.
@@ -457,7 +547,8 @@ class Pipeline:
 
     def finish(self) -> None:
         """Publish the texts in hand, and what has ended; what still waits is read again."""
-        flights = [flight.future for flight in (self.flight, self.late_flight) if flight is not None]
+        flights: list[Future[Any]] = [flight.future for flight in (self.flight, self.late_flight) if flight is not None]
+        flights += [self.making[1]] if self.making is not None else []
         wait(flights, LEAVE_S)
         self.committed_at = 0
         try:

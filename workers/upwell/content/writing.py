@@ -1,7 +1,9 @@
 """Triggers to be answered in, one answer each out: a text of the model that passed the check, or a template.
 
-Facts are read, candidates asked for in rounds (only for those that have none that passes yet), checked, and the rest is
-answered by the template. The model may be down or slow; an answer comes all the same.
+Facts are read and judged, candidates asked for in rounds (only for those that have none that passes yet), checked and
+judged, and the rest is answered by the template. The models may be down or slow; an answer comes all the same. What no
+judge has passed does not go out: without the judge's answer the template stands in for the generator, and where facts
+are refused it names none.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import structlog
 from upwell.content.choose import choose
 from upwell.content.plan import Outcome, Pending
 from upwell.content.prompt import Facts, display_title, facts_of, prompt
+from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.content.template import template, template_language
 from upwell.events.contracts import Content
 from upwell.events.hashing import identifier, key64
@@ -70,14 +73,17 @@ class _Draft:
     tokens: int = 0
     rejected: int = 0
     text: str = ""
+    untold: bool = False
+    """Its facts were refused: no text may hold them."""
 
 
 class Writer:
     """Thread-safe as its parts are; one batch at a time is enough to keep the model busy."""
 
-    def __init__(self, store: ContentStore, generator: TextGenerator, settings: ContentSettings) -> None:
+    def __init__(self, store: ContentStore, generator: TextGenerator, gate: Gate, settings: ContentSettings) -> None:
         self._store = store
         self._generator = generator
+        self._gate = gate
         self._settings = settings
 
     def write(self, batch: Sequence[Pending], *, model: bool = True) -> Written:
@@ -104,8 +110,8 @@ class Writer:
         drafts, ended = self._drafts(fresh)
         answers += ended
         tokens, reached = 0, False
-        if model and drafts:
-            tokens, reached = self._generate(drafts)
+        if self._judge_facts(drafts) and model:
+            tokens, reached = self._generate([draft for draft in drafts if not draft.untold])
         return Written(answers + [self._finish(draft) for draft in drafts], tokens, reached)
 
     def _drafts(self, batch: Sequence[Pending]) -> tuple[list[_Draft], list[Answer]]:
@@ -133,12 +139,25 @@ class Writer:
             drafts.append(_draft(pending, item_id, items))
         return drafts, ended
 
+    def _judge_facts(self, drafts: Sequence[_Draft]) -> bool:
+        """Whether the judge answered."""
+        try:
+            verdicts = self._gate.facts([(draft.facts, draft.because) for draft in drafts])
+        except InferenceUnavailable as error:
+            _unjudged(error, len(drafts))
+            return False
+        for draft, verdict in zip(drafts, verdicts, strict=True):
+            draft.untold = verdict != PASSED
+            if draft.untold:
+                log.info("facts.refused", item_id=draft.item_id, reason=verdict)
+        return True
+
     def _generate(self, drafts: Sequence[_Draft]) -> tuple[int, bool]:
         """Candidates in rounds; returns the tokens and whether the model answered."""
         settings = self._settings
         tokens, reached = 0, False
         open_ = list(drafts)
-        for turn in range(settings.candidates):
+        for turn in range(settings.candidates if open_ else 0):
             prompts = [prompt(d.facts, d.because, d.language, reason=d.reason) for d in open_]
             seeds = [key64(f"{d.pending.trigger.trigger_id}/{turn}") >> 1 for d in open_]
             try:
@@ -149,6 +168,7 @@ class Writer:
                 metrics.INFERENCE_FAILURES.labels("text_generator").inc()
                 return tokens, reached
             reached = True
+            chosen: list[tuple[_Draft, str]] = []
             for draft, generated in zip(open_, texts, strict=True):
                 tokens += generated.tokens
                 draft.tokens += generated.tokens
@@ -160,17 +180,37 @@ class Writer:
                     log.debug("candidate.refused", reasons=why, text=generated.text, item_id=draft.item_id)
                     metrics.CONTENT_REJECTED.inc()
                 else:
-                    draft.text = generated.text
+                    chosen.append((draft, generated.text))
+            if not self._judge_texts(chosen):
+                break
             open_ = [draft for draft in open_ if not draft.text]
             if not open_:
                 break
         metrics.CONTENT_TOKENS.inc(tokens)
         return tokens, reached
 
+    def _judge_texts(self, chosen: Sequence[tuple[_Draft, str]]) -> bool:
+        """Take over the texts that pass; False where the judge does not answer."""
+        try:
+            verdicts = self._gate.texts([(text, told_facts(draft.facts, draft.because)) for draft, text in chosen])
+        except InferenceUnavailable as error:
+            _unjudged(error, len(chosen))
+            return False
+        for (draft, text), verdict in zip(chosen, verdicts, strict=True):
+            if verdict == PASSED:
+                draft.text = text
+            else:
+                draft.rejected += 1
+                log.info("text.refused", reason=verdict, item_id=draft.item_id)
+        return True
+
     def _finish(self, draft: _Draft) -> Answer:
         trigger = draft.pending.trigger
         from_model = bool(draft.text)
-        text = draft.text or template(draft.facts, draft.because, draft.language, reason=draft.reason)
+        if draft.untold:
+            text = template(Facts(""), (), draft.language)
+        else:
+            text = draft.text or template(draft.facts, draft.because, draft.language, reason=draft.reason)
         content = Content(
             content_id=identifier("content", trigger.trigger_id),
             trigger_id=trigger.trigger_id,
@@ -181,8 +221,8 @@ class Writer:
             text=text,
             source="model" if from_model else "template",
             model=self._generator.model_version if from_model else TEMPLATE_MODEL,
-            safety="passed",
-            explanation=_explanation(draft),
+            safety=PASSED,
+            explanation="" if draft.untold else _explanation(draft),
             kind=trigger.kind,
             created=time.time_ns() // 1_000_000,
             tokens=draft.tokens,
@@ -190,6 +230,10 @@ class Writer:
             rejected=draft.rejected,
         )
         return Answer(draft.pending, Outcome.GENERATED if from_model else Outcome.TEMPLATE, content)
+
+
+def _unjudged(error: InferenceUnavailable, triggers: int) -> None:
+    log.warning("judge.unavailable", error=str(error), answered_by="template", triggers=triggers)
 
 
 def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _Draft:

@@ -37,6 +37,8 @@ from upwell.store import database, migrations
 from upwell.telemetry import logs
 
 WORKERS = ("items", "interactions", "content", "trends")
+JUDGE = {"content.judge": "terms"}
+"""Texts about films of MovieLens are written from facts and checked; the demo does without two models more."""
 TICK_S = 0.25
 LOOK_S = 1.0
 """How often offsets are asked for while the stream runs."""
@@ -169,8 +171,11 @@ class Demo:
         if not self._joined:
             self.stack.wipe()
         # Those that the workers ask, no others: each is a process with a few hundred megabytes.
-        asked = Settings.load(self.plan.config, dict(self.plan.sets)).triton
+        settings = Settings.load(self.plan.config, {**JUDGE, **self.plan.sets})
+        asked = settings.triton
         models = [asked.text_encoder, asked.text_generator]
+        if settings.content.judge == "models":
+            models += [asked.text_safety, asked.image_safety]
         return self.stack.start(models=models, detached=self.plan.keep, progress=self.show.say)
 
     def _prepare(self, endpoints: Endpoints) -> None:
@@ -184,7 +189,7 @@ class Demo:
             "postgres.db_schema": self.name.replace("-", "_"),
             "triton.url": endpoints.triton,
         }
-        self.settings = Settings.load(self.plan.config, {**self.plan.sets, **own})
+        self.settings = Settings.load(self.plan.config, {**JUDGE, **self.plan.sets, **own})
         logs.configure(Telemetry(log_level="error"))
         options = {**self.settings.kafka.options, "log_level": "0"}
         self.kafka = self.settings.kafka.model_copy(update={"options": options})
@@ -204,6 +209,7 @@ class Demo:
             "UPWELL_POSTGRES__DSN": postgres.dsn.get_secret_value(),
             "UPWELL_POSTGRES__DB_SCHEMA": postgres.db_schema,
             "UPWELL_TRITON__URL": self.settings.triton.url,
+            "UPWELL_CONTENT__JUDGE": self.settings.content.judge,
         }
 
     def worker_log(self, name: str) -> Path:
