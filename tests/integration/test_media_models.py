@@ -16,6 +16,7 @@ from PIL import Image
 from tritonclient import grpc as triton
 
 from deployment import Deployment, deployed, header
+from support import eventually
 from upwell.content.formats import Maker, Subject, Unmakeable
 from upwell.content.prompt import facts_of
 from upwell.content.safety import PASSED, Gate, for_judging
@@ -300,6 +301,22 @@ def test_requests_are_answered_with_media(own: Deployment, folders: dict[str, Pa
     )
     assert "shit" not in json.dumps(found["q5"]).lower()
     assert found["q6"]["format"] == "text"
+
+
+def test_killed_while_making_every_request_is_answered_once(own: Deployment, folders: dict[str, Path]) -> None:
+    count = 6
+    for number in range(count):
+        own.produce("requests", "u", request(number, item_id="orbit", format="poster"))
+    own.flush()
+    with own.worker("content") as worker:
+        eventually(lambda: own.rows("SELECT 1 FROM contents"), WAIT_S, "one is stored")
+        worker.kill()
+    with own.worker("content"):
+        own.drained("content", "requests", timeout=WAIT_S)
+    published = own.read_json("contents")
+    assert len(published) == len({content["trigger_id"] for content in published}) == count
+    store = MediaStore(MediaSettings(store=folders["store"].as_uri()))
+    assert all(len(store.get(content["uri"])) == content["size"] for content in published)
 
 
 def test_a_missing_model_leaves_the_text(full_stack: Stack, prefix: str, folders: dict[str, Path]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from upwell.content import palette, typeset
-from upwell.content.poster import HEIGHT, MARGIN, WIDTH, Canvas, ground, lettered, poster
+from upwell.content.poster import HEIGHT, MARGIN, WIDTH, Canvas, _with_air, ground, lettered, poster
 
 LINE = "You liked Alien, so The Assignment, a thriller featuring Aidan Quinn and Ben Kingsley, looks like a good match."
 TITLES = [
@@ -106,6 +106,13 @@ def test_right_to_left_is_flush_right():
     files = typeset.fonts("bold")
     assert typeset.fit("שלום", files, width=400, height=90, largest=40, smallest=30, most_lines=1).rtl
     assert not typeset.fit("(Peace)", files, width=400, height=90, largest=40, smallest=30, most_lines=1).rtl
+
+
+def test_a_drawing_gets_air_and_a_photo_does_not():
+    drawing = np.full((120, 300, 3), 250, dtype=np.uint8)
+    drawing[20:100, :200] = (200, 30, 30)
+    assert _with_air(Image.fromarray(drawing)).size == (342, 162)
+    assert _with_air(Image.fromarray(photo(120, 300))).size == (300, 120)
 
 
 def test_a_picture_of_another_kind_is_refused():

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from upwell.content import palette as colours
 from upwell.content import typeset
@@ -37,6 +37,8 @@ MOST_ENLARGED: Final = 3.5
 """A picture that would have to be enlarged more to fill the poster is mounted instead."""
 MOST_CUT: Final = 0.4
 """... and so is one that would lose more than this share."""
+PLAIN: Final = 26
+"""Levels by which the pixels of a plain ground differ at most."""
 QUALITY: Final = 88
 
 
@@ -126,6 +128,7 @@ def _mounted(picture: Image.Image, chosen: Palette) -> Image.Image:
     backdrop = cover(picture, (WIDTH // 8, HEIGHT // 8)).filter(ImageFilter.GaussianBlur(9))
     backdrop = backdrop.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     image = Image.blend(backdrop, Image.new("RGB", backdrop.size, chosen.ground), 0.55)
+    picture = _with_air(picture)
     room = (WIDTH - 2 * MARGIN, 500)
     scale = min(room[0] / picture.width, room[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -141,6 +144,17 @@ def _mounted(picture: Image.Image, chosen: Palette) -> Image.Image:
         picture.resize(size, Image.Resampling.LANCZOS), (left, top), mask.resize(size, Image.Resampling.LANCZOS)
     )
     return image
+
+
+def _with_air(picture: Image.Image) -> Image.Image:
+    """A drawing that is cut close, on a plain ground, with more of that ground around it; other pictures as they are."""
+    pixels = np.asarray(picture).astype(np.int16)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    plain = np.median(edge, axis=0)
+    if float((np.abs(edge - plain).max(1) < PLAIN).mean()) < 0.6:
+        return picture
+    colour = (int(plain[0]), int(plain[1]), int(plain[2]))
+    return ImageOps.expand(picture, max(1, round(0.07 * max(picture.size))), colour)
 
 
 def lettered(
