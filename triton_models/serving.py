@@ -9,6 +9,9 @@ import os
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+REFUSED = "refused: "
+"""What the message begins with: between models, only the message arrives."""
+
 
 class Refused(ValueError):
     """An input that the model does not take; the message goes to whoever sent it."""
@@ -56,8 +59,8 @@ def answer(requests, read, work):
     for i, request in enumerate(requests):
         try:
             found = read(request)
-        except Refused as error:
-            responses[i] = _error(error, pb_utils.TritonError.INVALID_ARG)
+        except Refused as refusal:
+            responses[i] = refuse(refusal)
             continue
         owners.append((i, len(rows), len(found)))
         rows += found
@@ -84,10 +87,12 @@ def _fill(responses, owners, outputs):
         responses[i] = pb_utils.InferenceResponse([pb_utils.Tensor(n, value[part]) for n, value in outputs.items()])
 
 
-def _failed(error):
+def _failed(failure):
     # Asking again would fail the same way: for the client that is an input refused.
-    return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INVALID_ARG)
+    return refuse(f"{type(failure).__name__}: {failure}")
 
 
-def _error(message, code):
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(message), code))
+def refuse(reason):
+    """A response to an input that would be refused again."""
+    problem = pb_utils.TritonError(f"{REFUSED}{reason}", pb_utils.TritonError.INVALID_ARG)
+    return pb_utils.InferenceResponse(error=problem)

@@ -1,0 +1,91 @@
+"""Fused features on a real Triton: every subset of the modalities, and what the fusion makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from upwell.inference.encode import TextEncoder
+from upwell.inference.errors import InferenceRejected
+from upwell.inference.features import Features, FusionEncoder, ItemInput
+from upwell.local.stack import Stack
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def encoder(full_stack: Stack) -> Iterator[FusionEncoder]:
+    client = FusionEncoder(full_stack.endpoints().triton)
+    yield client
+    client.close()
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
+
+
+def tone(hertz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+ITEMS = [
+    ItemInput("A red apple"),
+    ItemInput("", images=picture(1)),
+    ItemInput("", sound=tone(440, 44_100)),
+    ItemInput("A pear", images=np.concatenate([picture(2), picture(3)]), sound=tone(220, 44_100, 2.5)),
+    ItemInput("A fig", speech=np.zeros(16_000, np.float32)),
+]
+PRESENT = [{"text"}, {"image"}, {"audio"}, {"text", "image", "audio"}, {"text"}]
+
+
+def test_items_with_any_of_the_modalities_share_a_call(encoder: FusionEncoder) -> None:
+    found = encoder.encode(ITEMS)
+    assert [set(features.weights) for features in found] == PRESENT
+    for features in found:
+        assert abs(float(np.linalg.norm(features.vector)) - 1) < 1e-5
+        assert abs(sum(features.weights.values()) - 1) < 1e-5
+        assert features.parts.keys() == features.weights.keys()
+    assert len(found[1].perceived["labels"]) == 5
+    assert "transcript" not in found[4].perceived
+
+
+def test_an_item_of_words_alone_has_the_text_encoders_vector(encoder: FusionEncoder, full_stack: Stack) -> None:
+    texts = TextEncoder(full_stack.endpoints().triton)
+    try:
+        (alone,) = encoder.encode([ItemInput("A red apple")])
+        np.testing.assert_allclose(alone.vector, texts.encode(["A red apple"])[0], atol=1e-6)
+    finally:
+        texts.close()
+
+
+def test_an_items_bits_do_not_depend_on_its_company(encoder: FusionEncoder) -> None:
+    def bits(features: Features) -> list[bytes]:
+        return [features.vector.tobytes(), *(features.parts[name].tobytes() for name in sorted(features.parts))]
+
+    together = encoder.encode(ITEMS)
+    for item, features in zip(ITEMS, together, strict=True):
+        (alone,) = encoder.encode([item])
+        assert bits(alone) == bits(features)
+
+
+def test_a_call_of_many_items_is_cut(encoder: FusionEncoder) -> None:
+    many = [ItemInput(f"Apple number {number}") for number in range(70)]
+    vectors = np.stack([features.vector for features in encoder.encode(many)])
+    assert vectors.shape == (70, 384)
+    assert len(np.unique(vectors, axis=0)) == 70
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (ItemInput(""), "nothing of text, image, audio, speech is there"),
+        (ItemInput("x", sound=np.full(44_100, np.nan, np.float32)), "not finite"),
+        (ItemInput("x", sound=np.zeros(200 * 44_100, np.float32)), "at most 120 s"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused_with_its_reason(encoder: FusionEncoder, item: ItemInput, words: str) -> None:
+    with pytest.raises(InferenceRejected, match=words):
+        encoder.encode([item])
+    assert encoder.encode([ITEMS[0]])
