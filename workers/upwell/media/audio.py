@@ -50,7 +50,12 @@ def opened(data: bytes) -> Iterator[Any]:
         with av.open(io.BytesIO(data), format=container(data), options=OPTIONS, metadata_errors="replace") as file:
             yield file
     except (av.error.FFmpegError, EOFError) as error:
-        raise MediaRejected(f"a broken file: {error}") from None
+        raise MediaRejected(f"a broken file: {said(error)}") from None
+
+
+def said(error: Exception) -> str:
+    """FFmpeg's own words, without its numbers."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def sound(
@@ -149,7 +154,7 @@ def _decoded(data: bytes, seconds: float) -> tuple[NDArray[np.float32], int]:
                     break
         except (av.error.FFmpegError, ValueError) as error:
             if not held:
-                raise MediaRejected(f"a broken sound track: {error}") from None
+                raise MediaRejected(f"a broken sound track: {said(error)}") from None
     if not held or not RATES[0] <= rate <= RATES[1]:
         raise MediaRejected("no sound can be decoded from it")
     track = np.concatenate(parts)[: round(seconds * rate)]

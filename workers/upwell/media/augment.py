@@ -71,8 +71,7 @@ def _recoloured(values: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
     mean = np.float32(grey.mean())
     values = (mean + (values - mean) * np.float32(contrast)) * np.float32(brightness)
-    recoloured: NDArray[np.uint8] = np.clip(values.round(), 0, 255).astype(np.uint8)
-    return recoloured
+    return np.clip(values.round(), 0, 255).astype(np.uint8)
 
 
 def sound(track: NDArray[np.float32], rate: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -91,7 +90,7 @@ def sound(track: NDArray[np.float32], rate: int, rng: np.random.Generator) -> ND
     changed = np.pad(changed[:size], (0, max(0, size - changed.size)))
     power = float(np.mean(np.square(changed, dtype=np.float64)))
     noise = rng.standard_normal(size) * np.sqrt(power / 10 ** (rng.uniform(*NOISE_DB) / 10))
-    return np.clip(changed + noise, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(changed + noise, -1, 1), np.float32)
 
 
 def stretched(track: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
