@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import av
 import numpy as np
 import pytest
 
-from media_files import film_file, sound_file
+from media_files import film_file, picture, sound_file
 from upwell.media import video
 from upwell.media.errors import MediaRejected
 from upwell.media.wire import Job
@@ -48,6 +49,26 @@ def test_a_film_without_sound_is_a_film() -> None:
 def test_a_sound_is_no_film() -> None:
     with pytest.raises(MediaRejected, match="no pictures"):
         video.film(sound_file("OGG"), JOB)
+
+
+def test_a_turned_telephone_is_turned_back() -> None:
+    into = io.BytesIO()
+    with av.open(into, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        shown = np.asarray(picture(64, 64))
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        file.mux(stream.encode(None))
+    # The track's matrix (ISO 14496-12, tkhd; the film's own comes first), from none to a quarter turn clockwise.
+    none = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    quarter = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    before, film, track = into.getvalue().rpartition(none)
+    job = Job("video", side=64)
+    straight = video.key_frames(before + film + track, job)[0].astype(int)
+    turned = video.key_frames(before + quarter + track, job)[0].astype(int)
+    assert np.abs(np.rot90(straight, -1) - turned).max() <= 2
+    assert np.abs(straight - turned).mean() > 20
 
 
 def test_frames_larger_than_allowed_are_not_decoded() -> None:

@@ -46,6 +46,7 @@ class Fetcher:
         self._roots = [Path(root).resolve() for root in settings.roots]
         self._guard = Guard(settings.allow_private_hosts)
         self._lock = threading.Lock()
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._thread: threading.Thread | None = None
@@ -80,6 +81,7 @@ class Fetcher:
         """Ends what is still being fetched."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
+            self._closed = True
             loop, thread, self._loop = self._loop, self._thread, None
         if loop and thread:
             asyncio.run_coroutine_threadsafe(self._end(), loop).result()
@@ -242,6 +244,9 @@ class Fetcher:
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         with self._lock:
+            if self._closed:
+                work.close()
+                raise MediaUnavailable("the fetcher is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="media-fetch", daemon=True)
