@@ -28,6 +28,8 @@ from upwell.local.paths import environment_bin, triton_models
 LOAD_TIMEOUT_S = 300
 NICE = 10
 """Once its models are loaded: events are ranked first, texts are written with what is left of the machine."""
+BY_NAME_ONLY = frozenset({"image_generator"})
+"""Not among "all models": they have no weights before a command of the user's has trained them."""
 MISSED_LOOKS = 3
 """So many looks without a model's process in a row: it has died (one may fall between two versions of it)."""
 
@@ -72,7 +74,7 @@ class Triton:
         return sorted(self._processes)
 
     def want(self, models: Sequence[str] | None) -> None:
-        """Load these as well; None: all that are in the repository."""
+        """Load these as well; None: all that are in the repository, but for those of `BY_NAME_ONLY`."""
         with self._lock:
             if models is None:
                 self._wanted = None
@@ -85,7 +87,8 @@ class Triton:
                 return list(self._wanted)
         if not self.repository.is_dir():
             return []  # asked before `prepare`
-        return sorted(model.name for model in self.repository.iterdir() if (model / "config.pbtxt").is_file())
+        found = {model.name for model in self.repository.iterdir() if (model / "config.pbtxt").is_file()}
+        return sorted(found - BY_NAME_ONLY)
 
     def prepare(self) -> None:
         """Put the backend's files together, and the repository out of links to the packaged models.
