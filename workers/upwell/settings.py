@@ -216,6 +216,10 @@ class ContentSettings(Group):
     max_tokens: PositiveInt = Field(64, le=1024, description="Most tokens of a text.")
     temperature: float = Field(0.7, ge=0, le=2, description="Sampling temperature.")
     batch: PositiveInt = Field(8, description="Prompts sent to the generator together.")
+    formats: list[Literal["text", "poster", "speech", "clip"]] = Field(
+        ["text"], min_length=1, description="Formats that triggers ask for; which one a user gets is learned."
+    )
+    formats_half_life_days: PositiveFloat = Field(30, description="Event time after which feedback to a format halves.")
     audience: int = Field(20, ge=0, description="Users who get content about a new item.")
     audience_active_days: PositiveFloat = Field(30, description="Users active within this are the audience.")
     judge: Literal["models", "terms"] = Field(

@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 
 from upwell.content.choose import choose
-from upwell.content.plan import Outcome, Pending
+from upwell.content.plan import TEXT, Outcome, Pending
 from upwell.content.prompt import Facts, display_title, facts_of, prompt
 from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.content.template import template, template_language
 from upwell.events.contracts import Content
-from upwell.events.hashing import identifier, key64
+from upwell.events.hashing import content_id, key64
 from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.settings import ContentSettings
@@ -212,11 +212,11 @@ class Writer:
         else:
             text = draft.text or template(draft.facts, draft.because, draft.language, reason=draft.reason)
         content = Content(
-            content_id=identifier("content", trigger.trigger_id),
+            content_id=content_id(trigger.trigger_id, TEXT),
             trigger_id=trigger.trigger_id,
             user_id=trigger.user_id,
             item_ids=[draft.item_id],
-            format="text",
+            format=TEXT,
             language=draft.language if from_model else template_language(draft.language),
             text=text,
             source="model" if from_model else "template",

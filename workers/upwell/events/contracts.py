@@ -213,6 +213,15 @@ class CategoryCount(Contract, array_like=True, gc=False):
     weight: float
 
 
+class ReactionCount(Contract, array_like=True, gc=False):
+    """Feedback to contents of one format in one statistics window."""
+
+    format: str
+    window: int
+    shown: int
+    liked: int
+
+
 class Statistics(Contract, omit_defaults=False):
     """`statistics` (internal), key shard: what one transaction of an interactions worker adds to shared learning.
     Validated, deduplicated and coalesced per batch."""
@@ -223,6 +232,8 @@ class Statistics(Contract, omit_defaults=False):
     ts: int
     """Largest event time in the batch."""
     state_version: int = 1
+    reactions: list[ReactionCount] = []
+    """Feedback to contents, by format."""
 
 
 class Trend(Contract, omit_defaults=False):

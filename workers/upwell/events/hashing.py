@@ -10,6 +10,16 @@ def key64(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
+def content_id(trigger_id: str, format_: str) -> str:
+    """A content's id: its trigger's hash and its format, so that feedback to it says what it was."""
+    return f"{identifier('content', trigger_id)}.{format_}"
+
+
+def format_of(content_id: str) -> str:
+    """The format that a content's id names; empty where it is none of ours."""
+    return content_id.rpartition(".")[2] if "." in content_id else ""
+
+
 def identifier(*parts: str) -> str:
     """A 128-bit hexadecimal id that is a function of its parts: the same cause gives the same id again."""
     return xxhash.xxh3_128_hexdigest("\x1f".join(parts).encode("utf-8", "surrogatepass"))

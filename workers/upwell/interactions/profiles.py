@@ -16,6 +16,7 @@ from upwell.bus.errors import Inconsistent
 from upwell.events.hashing import key64
 from upwell.interactions.history import History
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.formats import Reactions
 from upwell.ranking.profile import EMPTY_BASE, add, decay
 from upwell.store.profiles import STATE_VERSION, ProfileRow
 
@@ -36,6 +37,7 @@ class Shown(msgspec.Struct, array_like=True, gc=False):
 
 _encode_slates = msgspec.json.Encoder().encode
 _decode_slates = msgspec.json.Decoder(list[Shown]).decode
+_decode_reactions = msgspec.json.Decoder(Reactions).decode
 
 
 class Profiles:
@@ -63,6 +65,8 @@ class Profiles:
         self.histories: list[History] = [History()] * room
         self.slates: list[list[Shown]] = [[]] * room
         self.triggered: list[str | None] = [None] * room
+        self.reactions: list[Reactions] = [{}] * room
+        """Feedback to contents."""
         self.waiting: dict[int, set[int]] = {}
         """Item hash to slots with events that wait for its vector."""
         self.model_version = ""
@@ -200,6 +204,7 @@ class Profiles:
             slates=_encode_slates(slates),
             slate_items=[item for item, _ in slates[-1].items] if slates else [],
             triggered=self.triggered[slot],
+            reactions=msgspec.json.encode(self.reactions[slot]),
         )
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -235,6 +240,7 @@ class Profiles:
         self.event_times[slot] = row.event_time
         self.triggered[slot] = row.triggered
         self.slates[slot] = _decode_slates(row.slates)
+        self.reactions[slot] = _decode_reactions(row.reactions)
         history = self.histories[slot] = History.unpack(row.events)
         self._learn_hashes()
         events = history.events()
@@ -274,6 +280,7 @@ class Profiles:
         self.histories[slot] = History()
         self.slates[slot] = []
         self.triggered[slot] = None
+        self.reactions[slot] = {}
         return slot
 
     def _release(self, user_id: str, slot: int) -> None:
@@ -317,4 +324,5 @@ class Profiles:
         self.histories += [History()] * more
         self.slates += [[]] * more
         self.triggered += [None] * more
+        self.reactions += [{}] * more
         self._free += range(old + more - 1, old - 1, -1)

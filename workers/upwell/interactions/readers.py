@@ -22,14 +22,27 @@ from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import ItemFeatures, Statistics
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.formats import Formats
 from upwell.ranking.popularity import Popularity
 from upwell.settings import Settings
 from upwell.store.snapshots import SnapshotStore
 
 log = structlog.get_logger("upwell.interactions")
 
-State = tuple[float, int, list[str], list[float]]
-"""A snapshot: half-life in ms, base, items, sums."""
+
+class State(msgspec.Struct, array_like=True):
+    """A snapshot of what is learned from `statistics`."""
+
+    half_life_ms: float
+    base: int
+    items: list[str]
+    sums: list[float]
+    """Popularity, by item."""
+    formats_base: int = 0
+    formats: dict[str, list[float]] = {}
+    """Format to [shown, liked]."""
+
+
 SHARD = 0
 """There is one statistics shard, partition 0."""
 
@@ -103,11 +116,18 @@ class StatisticsReader:
     """Learns from `statistics` in its order, its own worker's part included; starts at the snapshot."""
 
     def __init__(
-        self, settings: Settings, admin: AdminClient, catalogue: Catalogue, popularity: Popularity, store: SnapshotStore
+        self,
+        settings: Settings,
+        admin: AdminClient,
+        catalogue: Catalogue,
+        popularity: Popularity,
+        formats: Formats,
+        store: SnapshotStore,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
         self.catalogue = catalogue
         self.popularity = popularity
+        self.formats = formats
         self._store = store
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
@@ -121,13 +141,14 @@ class StatisticsReader:
         if snapshot is None:
             return low
         offset, state = snapshot
-        half_life, base, ids, sums = msgspec.msgpack.decode(state, type=State)
-        if offset > high or half_life != self.popularity.half_life_ms:
-            log.warning("snapshot.ignored", offset=offset, log_end=high, half_life_ms=half_life, again_from=low)
+        held = msgspec.msgpack.decode(state, type=State)
+        if offset > high or held.half_life_ms != self.popularity.half_life_ms:
+            log.warning("snapshot.ignored", offset=offset, log_end=high, half_life_ms=held.half_life_ms, again_from=low)
             return low
         if offset < low:
             log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
-        self.popularity.restore(base, [self.catalogue.row(item) for item in ids], sums)
+        self.popularity.restore(held.base, [self.catalogue.row(item) for item in held.items], held.sums)
+        self.formats.base, self.formats.sums = held.formats_base, held.formats
         return max(offset, low)
 
     def to_end(self) -> None:
@@ -145,8 +166,9 @@ class StatisticsReader:
         self._next_snapshot = time.monotonic() + self._snapshot_s
         position = self._reader.positions.get(SHARD, 0)
         if position > self._stored:
-            state = msgspec.msgpack.encode((self.popularity.half_life_ms, *self.popularity.state(self.catalogue.ids)))
-            self._store.write(SHARD, self._topic_id, position, state)
+            popularity, formats = self.popularity, self.formats
+            state = State(popularity.half_life_ms, *popularity.state(self.catalogue.ids), formats.base, formats.sums)
+            self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(state))
             self._stored = position
 
     def close(self) -> None:
@@ -165,3 +187,5 @@ class StatisticsReader:
                 [count.window for count in counts],
                 [count.weight for count in counts],
             )
+            for reaction in statistics.reactions:
+                self.formats.learn(reaction.format, reaction.window, reaction.shown, reaction.liked)

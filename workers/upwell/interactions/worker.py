@@ -35,9 +35,10 @@ from upwell.events.contracts import (
     ItemCount,
     RankedItem,
     Ranking,
+    ReactionCount,
     Statistics,
 )
-from upwell.events.hashing import identifier, key64
+from upwell.events.hashing import format_of, identifier, key64
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
 from upwell.interactions.profiles import Profiles, Shown
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
@@ -46,6 +47,7 @@ from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking import scoring
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.formats import Formats, react
 from upwell.ranking.popularity import Popularity
 from upwell.ranking.profile import unit
 from upwell.ranking.scoring import Mix
@@ -76,9 +78,10 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     name = topics.real(kafka, Topic.INTERACTIONS)
     catalogue = Catalogue()
     popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
+    formats = Formats(settings.content.formats_half_life_days * DAY_MS)
     features = FeatureReader(settings, catalogue)
     snapshots = SnapshotStore(settings.postgres)
-    statistics = StatisticsReader(settings, admin, catalogue, popularity, snapshots)
+    statistics = StatisticsReader(settings, admin, catalogue, popularity, formats, snapshots)
     features.to_end()
     statistics.to_end()
     log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
@@ -91,7 +94,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
         ownership = Ownership(store, profiles, write_behind)
         ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
-        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics, popularity)
+        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics)
         try:
             while not stop:
                 pipeline.step()
@@ -129,6 +132,7 @@ class Counts:
     window_ms: int
     events: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+    reactions: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     newest: int = 0
 
     def add(self, item_id: str, time_ms: int, weight: float) -> None:
@@ -136,6 +140,12 @@ class Counts:
         self.events[key] += 1
         self.weights[key] += weight
         self.newest = max(self.newest, time_ms)
+
+    def react(self, name: str, time_ms: int, shown: int, liked: int) -> None:
+        """Feedback to a content of format `name`."""
+        totals = self.reactions[name, time_ms - time_ms % self.window_ms]
+        totals[0] += shown
+        totals[1] += liked
 
     def records(self, catalogue: Catalogue) -> list[Statistics]:
         """The counts as records of bounded size."""
@@ -147,11 +157,14 @@ class Counts:
                 total[1] += self.weights[item_id, window]
         items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
         named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
-        return [
-            Statistics(shard=SHARD, items=items[start:end], categories=named[start:end], ts=self.newest)
-            for start in range(0, max(len(items), len(named)), COUNTS_PER_RECORD)
-            for end in (start + COUNTS_PER_RECORD,)
+        size = COUNTS_PER_RECORD
+        records = [
+            Statistics(shard=SHARD, items=items[i : i + size], categories=named[i : i + size], ts=self.newest)
+            for i in range(0, max(len(items), len(named)), size)
         ]
+        if records:
+            records[0].reactions = [ReactionCount(name, w, *totals) for (name, w), totals in self.reactions.items()]
+        return records
 
 
 class Pipeline:
@@ -166,7 +179,6 @@ class Pipeline:
         write_behind: WriteBehind,
         features: FeatureReader,
         statistics: StatisticsReader,
-        popularity: Popularity,
     ) -> None:
         self.settings = settings
         self.bus = bus
@@ -175,7 +187,8 @@ class Pipeline:
         self.write_behind = write_behind
         self.features = features
         self.statistics = statistics
-        self.popularity = popularity
+        self.popularity = statistics.popularity
+        self.formats = statistics.formats
         self.catalogue = profiles.catalogue
         self.suspects = Suspects((psycopg.OperationalError,))
         self.rules = validate.Rules.of(settings)
@@ -339,10 +352,13 @@ class Pipeline:
                     duplicates += 1
                     continue
                 changed.add(slot)
+                reaction = self._react(slot, event, weight)
                 if not live:
                     continue
                 user.events += 1
                 counts.add(event.item_id, event.ts, weight)
+                if reaction is not None:
+                    counts.react(reaction[0], event.ts, *reaction[1])
             user.trace = trace(message)
             touched[event.user_id] = user
         if duplicates:
@@ -356,6 +372,13 @@ class Pipeline:
             changed.add(user.slot)
         self._write_ahead([user.slot for user in again if user.moved])
         return list(touched.values())
+
+    def _react(self, slot: int, event: Interaction, weight: float) -> tuple[str, tuple[int, int]] | None:
+        """Take feedback to a content into the profile; its format, and what it adds to shown and liked."""
+        if event.content_id is None or (name := format_of(event.content_id)) not in validate.FORMATS:
+            return None
+        added = react(self.profiles.reactions[slot], name, weight, impression=event.type == InteractionType.IMPRESSION)
+        return (name, added) if any(added) else None
 
     def _weight(self, event: Interaction) -> float:
         events = self.settings.events
@@ -438,6 +461,9 @@ class Pipeline:
                 ranking_id=ranking_id,
                 because=[reason.item_id for reason in head.reasons if reason.item_id],
                 reasons=head.reasons,
+                format=self.formats.choose(
+                    self.settings.content.formats, profiles.reactions[slot], np.random.default_rng(key64(ranking_id))
+                ),
             )
             outputs.append(Output(self.triggers_topic, key, encode(trigger), headers))
         metrics.OUTPUTS.labels(WORKER, Topic.RANKINGS).inc()

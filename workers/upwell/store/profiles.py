@@ -60,6 +60,7 @@ class ProfileRow:
     slates: bytes
     slate_items: Sequence[str]
     triggered: str | None
+    reactions: bytes = b"{}"
     model_version: str = ""
     state_version: int = STATE_VERSION
 
@@ -108,6 +109,7 @@ class ProfileStore:
                 user_id=r[0], partition=r[1], state_version=r[2], model_version=r[3], generation=r[4], version=r[5],
                 revision=r[6], event_time=r[7], base=r[8], half_life_ms=r[9], vector=arrays.vector(r[10]),
                 events=bytes(r[11]), slates=bytes(r[12]), slate_items=(), triggered=r[13],
+                reactions=bytes(r[14]),
             )
             for r in rows
         ]  # fmt: skip
@@ -185,4 +187,5 @@ def _columns(rows: Sequence[ProfileRow], model_version: str) -> dict[str, object
         "slates": [r.slates for r in rows],
         "slate_items": ["\x1f".join(r.slate_items) for r in rows],
         "triggered": [r.triggered for r in rows],
+        "reactions": [r.reactions for r in rows],
     }
