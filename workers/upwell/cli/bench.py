@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import exits
+from upwell.cli import bench_generate, exits
 
 bench_app = typer.Typer(help="Measure how fast the models are on this machine.", no_args_is_help=True)
 FAILED = 1
@@ -22,6 +22,7 @@ ENCODERS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer
 
 def register(app: typer.Typer) -> None:
     """Add `upwell bench` to an app."""
+    bench_app.command()(bench_generate.generate)
     app.add_typer(bench_app, name="bench")
 
 
@@ -61,7 +62,7 @@ def encoders(
     from upwell.evaluation.machine import machine
 
     about = machine()
-    with exits.mapped("bench"), _ticking(2 * _count(wanted) * (rounds + 1) + 2) as tick:
+    with exits.mapped("bench"), ticking(2 * _count(wanted) * (rounds + 1) + 2) as tick:
         tick("starting Triton" if url is None else f"looking at {url}")
         found = _measured(url, wanted, rounds, seconds, tick)
     targets = _targets(found, about)
@@ -85,7 +86,7 @@ def _measured(
     try:
         weights = assets.fetch_weights(cache, tick)
         assets.prepare_models(cache, models_dir(cache), lambda _: None)
-        with _triton(url, wanted) as address:
+        with serving(url, _served(wanted)) as address:
             tick("loading the models here")
             with encoder_bench.cases(address, weights, models_dir(cache), wanted) as cases:
                 return encoder_bench.measure(cases, rounds, seconds, tick)
@@ -94,8 +95,11 @@ def _measured(
 
 
 @contextmanager
-def _triton(url: str | None, wanted: list[str]) -> Iterator[str]:
-    """A Triton with what is needed; this process then runs at its priority, so that neither side has the processor first."""
+def serving(url: str | None, models: list[str]) -> Iterator[str]:
+    """A Triton with these models: that at `url`, or one that is started here and ends with the block.
+
+    This process then runs at its priority, so that neither side has the processor first.
+    """
     from upwell.local.stack import Stack
     from upwell.local.triton import NICE
 
@@ -103,14 +107,20 @@ def _triton(url: str | None, wanted: list[str]) -> Iterator[str]:
         yield url
         return
     os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as folder:
+        stack = Stack(Path(folder) / "stack", ephemeral=True)
+        try:
+            yield stack.start(("triton",), models=sorted(models)).triton
+        finally:
+            stack.stop()
+
+
+def _served(wanted: list[str]) -> list[str]:
+    """Models that comparing these encoders takes."""
     models = {*wanted} | ({"text_encoder_int8"} if "text_encoder" in wanted else set())
     if "speech_recognizer" in wanted:
         models |= {"speech_synthesizer", "text_encoder"}
-    stack = Stack(Path(tempfile.gettempdir()) / f"upwell-bench-{os.getpid()}", ephemeral=True)
-    try:
-        yield stack.start(("triton",), models=sorted(models)).triton
-    finally:
-        stack.stop()
+    return sorted(models)
 
 
 def _count(wanted: list[str]) -> int:
@@ -153,7 +163,7 @@ def _table(found: list[dict[str, Any]], targets: dict[str, bool], about: dict[st
 
 
 @contextmanager
-def _ticking(total: int) -> Iterator[Callable[[str], None]]:
+def ticking(total: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, at a terminal, with what is done at the moment."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

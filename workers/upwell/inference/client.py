@@ -31,6 +31,8 @@ __all__ = [
     "InferenceUnavailable",
     "ModelChanged",
     "ModelClient",
+    "channel_arguments",
+    "tensor",
     "text_column",
 ]
 
@@ -124,10 +126,7 @@ class ModelClient:
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self.breaker = breaker or Breaker()
         self._attempts = attempts
-        arguments = [
-            (key, int(value) if value.lstrip("-").isdigit() else value) for key, value in (options or {}).items()
-        ]
-        self._triton = triton.InferenceServerClient(url, channel_args=arguments or None)
+        self._triton = triton.InferenceServerClient(url, channel_args=channel_arguments(options))
         self._closing = threading.Event()
         self._reloading = threading.Lock()
         self._answers = 0
@@ -177,7 +176,7 @@ class ModelClient:
         try:
             result = self._triton.infer(
                 self.model,
-                [_input(name, value) for name, value in inputs.items()],
+                [tensor(name, value) for name, value in inputs.items()],
                 outputs=[triton.InferRequestedOutput(name) for name in outputs],
                 client_timeout=self.timeout_s,
             )
@@ -223,10 +222,17 @@ def _classify(error: InferenceServerException) -> _Transient | InferenceRejected
     return _Transient(f"{code}: {message}")
 
 
-def _input(name: str, value: Array) -> triton.InferInput:
-    tensor = triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
-    tensor.set_data_from_numpy(value)
-    return tensor
+def channel_arguments(options: Mapping[str, str] | None) -> list[tuple[str, int | str]] | None:
+    """Channel options of gRPC as the client library takes them: numbers as numbers."""
+    found = [(key, int(value) if value.lstrip("-").isdigit() else value) for key, value in (options or {}).items()]
+    return found or None
+
+
+def tensor(name: str, value: Array) -> triton.InferInput:
+    """An array as a model's input."""
+    given = triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
+    given.set_data_from_numpy(value)
+    return given
 
 
 def text_column(texts: Sequence[str]) -> Array:

@@ -1,14 +1,21 @@
-"""Prompts in, one text each out, from the text generator on Triton; sent at the same time, so that Triton batches them."""
+"""Prompts in, one text each out, from the text generator on Triton; sent at the same time, so that Triton batches them.
+
+`stream` gives one text as it comes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from upwell.inference.client import ModelClient, text_column
+from upwell.inference.client import Array, ModelClient, text_column
 from upwell.inference.errors import InferenceRejected
+from upwell.inference.stream import stream
+
+Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +52,12 @@ class TextGenerator:
         self.client = ModelClient(
             url, model, timeout_s=timeout_s, options=options, in_flight=in_flight, attempts=attempts
         )
+        self._options = dict(options or {})
         self._version = ""
 
     @property
     def model_version(self) -> str:
-        """`name@hash of the weights+hash of the adapter`, as of the latest answer.
+        """`name@hash of the weights+hash of the adapter` (and of the mapper of vectors), as of the latest answer.
 
         Raises: InferenceUnavailable where the server was not asked yet and does not answer.
         """
@@ -58,7 +66,15 @@ class TextGenerator:
         return self._version
 
     def generate(
-        self, prompts: Sequence[str], max_tokens: int = 64, temperature: float = 0.7, seeds: Sequence[int] | None = None
+        self,
+        prompts: Sequence[str],
+        max_tokens: int = 64,
+        temperature: float = 0.7,
+        seeds: Sequence[int] | None = None,
+        *,
+        items: Sequence[Vector | None] | None = None,
+        users: Sequence[Vector | None] | None = None,
+        min_tokens: int = 0,
     ) -> list[Generated]:
         """One text per prompt, in their order. A prompt that the model refuses has its `error` set.
 
@@ -67,26 +83,53 @@ class TextGenerator:
             max_tokens: 1 to 1024, for each text.
             temperature: 0 (greedy) to 2.
             seeds: one per prompt; left out, all zero.
+            items: one per prompt, the item's fused vector float32 [d] where the text may say what no words describe.
+            users: one per prompt, the user's profile vector float32 [d].
+            min_tokens: 0 to `max_tokens`; before them no text ends.
 
         Raises:
             InferenceUnavailable: the server does not answer.
         """
-        chosen = list(seeds) if seeds is not None else [0] * len(prompts)
-        if len(chosen) != len(prompts):
-            raise ValueError(f"{len(prompts)} prompts but {len(chosen)} seeds")
+        n = len(prompts)
+        chosen = list(seeds) if seeds is not None else [0] * n
+        if len(chosen) != n:
+            raise ValueError(f"{n} prompts but {len(chosen)} seeds")
         if not prompts:
             return []
-        return self.client.map(
-            lambda pair: self._call(pair[0], max_tokens, temperature, pair[1]), zip(prompts, chosen, strict=True)
-        )
+        asked = [
+            _inputs(prompt, max_tokens, temperature, seed, item, user, min_tokens)
+            for prompt, seed, item, user in zip(prompts, chosen, items or [None] * n, users or [None] * n, strict=True)
+        ]
+        return self.client.map(self._call, asked)
 
-    def _call(self, prompt: str, max_tokens: int, temperature: float, seed: int) -> Generated:
-        inputs = {
-            "PROMPT": text_column([prompt]),
-            "MAX_TOKENS": np.array([[max_tokens]], dtype=np.int32),
-            "TEMPERATURE": np.array([[temperature]], dtype=np.float32),
-            "SEED": np.array([[seed & 0x7FFFFFFFFFFFFFFF]], dtype=np.int64),
-        }
+    def stream(
+        self,
+        prompt: str,
+        max_tokens: int = 64,
+        temperature: float = 0.7,
+        seed: int = 0,
+        *,
+        item: Vector | None = None,
+        user: Vector | None = None,
+    ) -> Iterator[str]:
+        """The text of one prompt in pieces, as they are written; together they are the text. Arguments as `generate`'s.
+
+        Needs the model `text_generator_stream`. Closing the iterator takes the request back; the model writes it to its
+        end all the same.
+
+        Raises:
+            InferenceUnavailable: the server does not answer.
+            InferenceRejected: the model refuses the prompt.
+        """
+        asked = _inputs(prompt, max_tokens, temperature, seed, item, user)
+        for answer in stream(
+            self.client.url, f"{self.client.model}_stream", asked, ("TEXT",), timeout_s=self.client.timeout_s,
+            options=self._options,
+        ):  # fmt: skip
+            if piece := answer["TEXT"].reshape(-1)[0].decode("utf-8", "replace"):
+                yield piece
+
+    def _call(self, inputs: Mapping[str, Array]) -> Generated:
         try:
             answer = self.client.infer(inputs, ("TEXT", "TOKENS", "VERSION"))
         except InferenceRejected as error:
@@ -96,3 +139,26 @@ class TextGenerator:
 
     def close(self) -> None:
         self.client.close()
+
+
+def _inputs(
+    prompt: str,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    item: Vector | None,
+    user: Vector | None,
+    min_tokens: int = 0,
+) -> dict[str, Array]:
+    inputs: dict[str, Array] = {
+        "PROMPT": text_column([prompt]),
+        "MAX_TOKENS": np.array([[max_tokens]], dtype=np.int32),
+        "TEMPERATURE": np.array([[temperature]], dtype=np.float32),
+        "SEED": np.array([[seed & 0x7FFFFFFFFFFFFFFF]], dtype=np.int64),
+    }
+    if min_tokens:
+        inputs["MIN_TOKENS"] = np.array([[min_tokens]], dtype=np.int32)
+    for name, vector in (("ITEM_VECTOR", item), ("USER_VECTOR", user)):
+        if vector is not None:
+            inputs[name] = np.asarray(vector, dtype=np.float32).reshape(1, -1)
+    return inputs

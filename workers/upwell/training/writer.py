@@ -42,8 +42,8 @@ class Recipe:
     """More gain little: the layers are small."""
 
 
-def load(model_dir: Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a Hugging Face causal language model folder, bfloat16."""
+def load(model_dir: Path, adapter: Path | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of a Hugging Face causal language model folder, bfloat16; with an adapter, it is merged."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -51,6 +51,10 @@ def load(model_dir: Path) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
     # Plain attention: on texts as short as these it learns a quarter faster on a CPU than the fused kernel.
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16, attn_implementation="eager")
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = merged(PeftModel.from_pretrained(model.float(), str(adapter)))
     model.eval()
     return model, tokenizer
 

@@ -1,0 +1,61 @@
+"""Weight matrices in, linear layers out, packed once for the CPU: bfloat16, float32, or 8 bits.
+
+Unpacked, oneDNN reorders a weight at every call with more than one row: half of the time at eight rows.
+"""
+
+import torch
+
+VARIANTS = ("bf16", "int8", "fp32")
+ROWS = 8
+"""Rows that the layout is chosen for."""
+
+
+def dtype_of(variant):
+    """What the activations are: 8-bit products take float32 in and give it back."""
+    return torch.bfloat16 if variant == "bf16" else torch.float32
+
+
+def linear(weight, variant):
+    """A layer f(x [n, in]) -> [n, out], both of `dtype_of(variant)`, out of its weight, float [out, in]."""
+    return Int8(weight) if variant == "int8" else Packed(weight.to(dtype_of(variant)))
+
+
+class Packed:
+    """x W^T in the weight's own type."""
+
+    def __init__(self, weight):
+        self._weight = weight.contiguous()
+        self._packed = None
+        if torch.backends.mkldnn.is_available() and (
+            weight.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        ):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, ROWS)
+            self._weight = None
+
+    def __call__(self, x):
+        if self._packed is None:
+            return torch.nn.functional.linear(x, self._weight)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
+
+
+class Int8:
+    """x W^T with 8-bit weights, a scale for each output, and activations brought to 8 bits by a scale for each row.
+
+    One scale for all rows would be that of the first token's outliers: perplexity suffers.
+    """
+
+    def __init__(self, weight):
+        weight = weight.float()
+        self._scales = (weight.abs().amax(1) / 127).clamp(min=1e-8)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        rounded = (weight / self._scales.unsqueeze(1)).round().to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, weight.shape[1]])
+
+    def __call__(self, x):
+        ranges = x.abs().amax(1, keepdim=True).clamp_(min=1e-8)
+        # Unsigned, around 128: what 8-bit instructions multiply.
+        rounded = (x * (127 / ranges)).add_(128.5).to(torch.uint8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            rounded, 1 / 127, 128, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return product.mul_(ranges)

@@ -1,0 +1,1 @@
+../../text_generator/1/prefix.py
