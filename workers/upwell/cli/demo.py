@@ -160,6 +160,8 @@ def _plan(
             data = stamps(folder).first(events)
             # Their media are files of this machine, which no worker reads unless it is told that it may.
             given.setdefault("media.roots", json.dumps([str(folder)]))
+            given.setdefault("items.modalities", json.dumps(["text", "image", "audio", "speech"]))
+            given.setdefault("content.formats", json.dumps(["text", "poster", "speech", "clip"]))
         else:
             data = movielens(_fetch(show)).first(events or EVENTS)
     except DatasetError as error:

@@ -109,6 +109,22 @@ class Report:
     """What was lost or duplicated, in words."""
 
 
+def models_asked(settings: Settings) -> list[str]:
+    """The models on Triton that workers with these settings ask."""
+    triton, modalities, formats = settings.triton, settings.items.modalities, settings.content.formats
+    models = [triton.text_encoder, triton.text_generator]
+    if modalities != ["text"]:
+        encoders = {"image": "image_encoder", "audio": "audio_encoder", "speech": "speech_recognizer"}
+        models += [triton.item_features, *(encoders[name] for name in modalities if name in encoders)]
+    if set(formats) & {"poster", "clip"}:
+        models.append(triton.style_transfer)
+    if set(formats) & {"speech", "clip"}:
+        models.append(triton.speech_synthesizer)
+    if settings.content.judge == "models":
+        models += [triton.text_safety, triton.image_safety]
+    return models
+
+
 class Demo:
     """One run. `with Demo(plan, show) as demo: report = demo.run()`."""
 
@@ -172,11 +188,7 @@ class Demo:
             self.stack.wipe()
         # Those that the workers ask, no others: each is a process with a few hundred megabytes.
         settings = Settings.load(self.plan.config, {**JUDGE, **self.plan.sets})
-        asked = settings.triton
-        models = [asked.text_encoder, asked.text_generator]
-        if settings.content.judge == "models":
-            models += [asked.text_safety, asked.image_safety]
-        return self.stack.start(models=models, detached=self.plan.keep, progress=self.show.say)
+        return self.stack.start(models=models_asked(settings), detached=self.plan.keep, progress=self.show.say)
 
     def _prepare(self, endpoints: Endpoints) -> None:
         """Topics and tables of this run's own."""
