@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +347,19 @@ def test_any_image_classifier_can_be_served(url, prefix, tmp_path):
 def test_a_missing_folder_is_named(url, prefix):
     with pytest.raises(InferenceUnavailable, match=r"No model in nowhere"):
         load_as(url, "image_encoder", f"{prefix}nowhere", {"model_dir": "./nowhere"})
+
+
+def test_the_bench_compares_triton_with_the_model_itself(url):
+    command = "bench encoders --only image_encoder --rounds 1 --seconds 0.1 --json --url".split()
+    done = subprocess.run(
+        [sys.executable, "-m", "upwell.cli.main", *command, url], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {0, 1}, done.stderr  # 1: slower than it should be, which no test may say
+    report = json.loads(done.stdout)
+    (row,) = report["encoders"]
+    assert (row["name"], row["variant"]) == ("image_encoder", "fp32")
+    assert row["direct_per_s"] > 0
+    assert row["ratio"] == pytest.approx(row["triton_per_s"] / row["direct_per_s"], rel=0.01)
+    assert row["cosine"] == pytest.approx(1, abs=1e-5)
+    assert {"cpu", "cores", "int8", "bf16", "load"} <= set(report["machine"])
+    assert set(report["targets"]) == {"image_encoder fp32: ratio >= 0.9"}

@@ -144,13 +144,15 @@ def _table(found: list[dict[str, Any]], targets: dict[str, bool], about: dict[st
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("encoder", "variant", "batch", "direct /s", "Triton /s", "ratio", "cosine", "x fp32", "counted")
-    for column in table.columns[2:8]:
+    table = Table("encoder", "", "batch of", "direct/s", "Triton/s", "ratio", "cosine", "x fp32", box=None)
+    table.columns[0].no_wrap = True
+    for column in table.columns[3:]:
         column.justify = "right"
     for row in found:
         table.add_row(
-            row["name"], row["variant"], str(row["batch"]), f"{row['direct_per_s']:,.1f}", f"{row['triton_per_s']:,.1f}",
-            f"{row['ratio']:.2f}", f"{row['cosine']:.4f}", f"{row['speedup']:.1f}" if "speedup" in row else "", row["unit"],
+            row["name"], row["variant"], f"{row['batch']} {row['unit']}", f"{row['direct_per_s']:,.1f}",
+            f"{row['triton_per_s']:,.1f}", f"{row['ratio']:.2f}", f"{row['cosine']:.4f}",
+            f"{row['speedup']:.1f}" if "speedup" in row else "",
         )  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

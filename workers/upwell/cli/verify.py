@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import typer
 
 from upwell import __version__
 from upwell.cli import exits
+from upwell.evaluation.machine import machine
 
 Report = dict[str, Any]
 FAILED = 1
@@ -98,7 +98,7 @@ def verify(
     file = results / f"{datetime.now(UTC).date()}-{commit}.json"
     # Files that differ from the commit may have changed since.
     record: dict[str, Any] = json.loads(file.read_text()) if file.exists() and not commit.endswith("-dirty") else {}
-    record |= {"commit": commit, "version": __version__, "machine": _machine()}
+    record |= {"commit": commit, "version": __version__, "machine": machine()}
     measured: dict[str, Any] = record.setdefault("measurements", {})
     missed = []
     for name in wanted:
@@ -153,17 +153,3 @@ def _commit() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return __version__
     return commit.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
-
-
-def _machine() -> dict[str, Any]:
-    import psutil
-
-    with Path("/proc/cpuinfo").open() as cpuinfo:
-        models = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-    }

@@ -208,14 +208,14 @@ def _pictures(stack: ExitStack, url: str) -> Case:
 
 
 def _sounds(stack: ExitStack, url: str) -> Case:
-    """Noise of some seconds; its content changes nothing about the time."""
+    """Noise of `SOUND_S` seconds; its content changes nothing about the time."""
     samples = np.random.default_rng(2).normal(0, 0.1, (32, int(SOUND_S * SOUND_RATE))).astype(np.float32)
     batches = _batches(list(samples), 8)
     direct = _module("audio_encoder", "encoder").Encoder("", threads())
     client = AudioEncoder(url, timeout_s=60)
     stack.callback(client.close)
     return Case(
-        "audio_encoder", "fp32", f"sounds of {SOUND_S:g} s", batches, direct.embed, client.encode,
+        "audio_encoder", "fp32", "sounds", batches, direct.embed, client.encode,
         lambda: _cosine(np.stack([h.embedding for h in client.encode(batches[0])]), direct.embed(batches[0])["EMBEDDING"]),
     )  # fmt: skip
 
