@@ -7,7 +7,6 @@ the transaction that commits which triggers have ended: a crash may generate twi
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -36,8 +35,8 @@ from upwell.events.hashing import identifier
 from upwell.inference.generate import TextGenerator
 from upwell.inference.safety import ImageSafety, TextSafety
 from upwell.lifecycle import Stop
-from upwell.media.store import MediaStore
-from upwell.settings import MediaSettings, Settings
+from upwell.media.store import MediaStore, open_store
+from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.contents import ContentStore, Result, Stored
 from upwell.telemetry import metrics
@@ -84,7 +83,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         TextSafety(triton.url, model=triton.text_safety, timeout_s=triton.make_timeout_s, options=triton.options),
         ImageSafety(triton.url, model=triton.image_safety, timeout_s=triton.make_timeout_s, options=triton.options),
     )
-    media_store = _media_store(settings.media)
+    media_store = open_store(settings.media)
     with database.pool(settings.postgres) as connections:
         store = ContentStore(connections)
         writer = Writer(store, generator, gate, settings.content)
@@ -102,18 +101,6 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
                 studio.close()
             gate.close()
     log.info("stopped")
-
-
-def _media_store(settings: MediaSettings) -> MediaStore | None:
-    """The store that is set, else a folder in the home of the local stack that this worker belongs to, if it does.
-
-    Raises:
-        ConfigError: fsspec does not know its kind.
-    """
-    home = os.environ.get("UPWELL_STACK")
-    if not settings.store and home:
-        settings = settings.model_copy(update={"store": f"file://{home}/media"})
-    return MediaStore(settings) if settings.store else None
 
 
 class Atelier:

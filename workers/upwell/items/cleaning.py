@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from upwell.events.contracts import Item
+from upwell.items.language import language
 
 TEXT_CHARACTERS: Final = 2_000
 """An encoder reads a few hundred tokens; what lies beyond only costs time."""
@@ -63,13 +64,15 @@ def _without(text: str, opening: str, closing: str) -> str:
 
 
 def clean_item(item: Item) -> Item:
-    """The item as it is stored: texts cleaned, empty and repeated categories left out."""
+    """The item as it is stored: texts cleaned, empty and repeated categories left out, its language told where it says
+    none and its words are enough."""
     categories = [name for name in map(clean_text, item.categories) if name]
+    title, description = clean_text(item.title), clean_text(item.description)
     return msgspec.structs.replace(
         item,
-        title=clean_text(item.title),
-        description=clean_text(item.description),
-        language=item.language.strip(),
+        title=title,
+        description=description,
+        language=language(f"{title}. {description}" if description else title, item.language.strip()),
         categories=list(dict.fromkeys(categories)),
         attributes={key: _clean_value(value) for key, value in item.attributes.items()},
     )

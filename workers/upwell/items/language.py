@@ -13,11 +13,12 @@ from importlib import resources
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 MIN_LETTERS: Final = 24
 MIN_PROBABILITY: Final = 0.9
-MAX_CHARACTERS: Final = 2_000
+MAX_CHARACTERS: Final = 500
 """More text does not make it surer, and costs time."""
 
 
@@ -54,11 +55,20 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"the table of languages may hold no {module}.{name}")
 
 
+class _Sparse(LanguageIdentifier):  # type: ignore[misc]
+    """Adds up the rows of what occurs in the text, some dozens, and not all 7,480 times zero: a fifth of the time."""
+
+    def nb_classprobs(self, counts: NDArray[np.uint16]) -> NDArray[np.float64]:
+        seen = np.flatnonzero(counts)
+        found: NDArray[np.float64] = counts[seen] @ self.nb_ptc[seen] + self.nb_pc
+        return found
+
+
 @functools.cache
-def _identifier() -> Any:
+def _identifier() -> _Sparse:
     """Loaded at the first use; 60 MB."""
     with resources.files("py3langid").joinpath(MODEL_FILE).open("rb") as packed, lzma.open(packed) as file:
         per_feature, prior, codes, moves, outputs = _Plain(file).load()
     features = len(per_feature) // len(prior)
     table = np.array(per_feature).reshape(features, len(prior))
-    return LanguageIdentifier(table, np.array(prior), features, codes, moves, outputs, norm_probs=True)
+    return _Sparse(table, np.array(prior), features, codes, moves, outputs, norm_probs=True)

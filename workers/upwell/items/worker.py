@@ -31,10 +31,12 @@ from upwell.inference.features import Features, FusionEncoder, ItemEncoder, Text
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
 from upwell.items.embedding import embed_newest, text_only
+from upwell.items.keeping import Keeper, mark_near_duplicates
 from upwell.items.reading import Reading
 from upwell.lifecycle import Stop, Stopped, insist
 from upwell.media.errors import MediaUnavailable
 from upwell.media.prepare import Preparer
+from upwell.media.store import open_store
 from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.items import Embedding, ItemRow, ItemStore, Place
@@ -73,6 +75,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
             log.info("left_batch", reason="asked to stop while a server did not answer; it will be read again")
         finally:
             bus.close()
+            pipeline.keeper.close()
             encoder.close()
             if reading is not None:
                 reading.close()
@@ -120,6 +123,7 @@ class Pipeline:
         self.reading = reading
         self.store = store
         self.audience = audience
+        self.keeper = Keeper(open_store(settings.media), settings.media.max_bytes)
         self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
@@ -152,9 +156,10 @@ class Pipeline:
 
     def _process(self, batch: Batch) -> list[Output]:
         valid, outputs = self._read(batch)
-        changes, rows, model_version, refused = self._embed(batch, valid)
+        changes, made, model_version, refused = self._embed(batch, valid)
         outputs += refused
         deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
+        rows = self._insist(batch, lambda: self.keeper.keep(made))
         with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
             accepted, gone = self._insist(batch, lambda: self.store.write(rows, deleted, model_version))
         stale = len(rows) + len(deleted) - len(accepted) - len(gone)
@@ -214,7 +219,15 @@ class Pipeline:
         letters = [_refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused]
         counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
         rows = [self._row(change, known[id_]) for id_, change in counting.items() if change.item.op != "delete"]
-        return counting, rows, model_version, letters
+        return counting, self._marked(rows), model_version, letters
+
+    @staticmethod
+    def _marked(rows: list[ItemRow]) -> list[ItemRow]:
+        marked, duplicates = mark_near_duplicates(rows)
+        if duplicates:
+            metrics.NEAR_DUPLICATES.inc(duplicates)
+            log.info("items.near_duplicates", count=duplicates, of=len(rows))
+        return marked
 
     @staticmethod
     def _row(change: Change, made: Features) -> ItemRow:

@@ -1,7 +1,8 @@
 """A piece of media as it stands in an item in; its bytes, at most `media.max_bytes`, out.
 
 Item writers are strangers: only listed schemes, hosts and folders are read, no address inside the own network, no
-redirect to one, and nobody may answer endlessly or without end. Thread-safe.
+redirect to one, and nobody may answer endlessly or without end. What Upwell has put into its own media store is read
+from there whatever the lists say: nobody can name such a file without knowing its hash. Thread-safe.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from yarl import URL
 from upwell.events.contracts import Media
 from upwell.media.addresses import Guard, stands_in
 from upwell.media.errors import MediaError, MediaRejected, MediaUnavailable
+from upwell.media.store import MediaStore, open_store
 from upwell.settings import MediaSettings
 
 MAX_REDIRECTS: Final = 3
@@ -43,6 +45,7 @@ class Fetcher:
 
     def __init__(self, settings: MediaSettings) -> None:
         self.settings = settings
+        self._store = open_store(settings)
         self._roots = [Path(root).resolve() for root in settings.roots]
         self._guard = Guard(settings.allow_private_hosts)
         self._lock = threading.Lock()
@@ -63,12 +66,12 @@ class Fetcher:
             MediaUnavailable: the host, the store or the folder does not answer.
         """
         limit_s = min(timeout_s or self.settings.fetch_timeout_s, self.settings.fetch_timeout_s)
-        if media.data is not None:
-            return self._sized(media.data)
+        if (data := inline(media)) is not None:
+            return self._sized(data)
         uri = media.uri or ""
+        if self._store is not None and self._store.holds(uri):
+            return self._own(self._store, uri, limit_s)
         scheme = uri.partition(":")[0].lower()
-        if scheme == "data":
-            return self._inline(uri)
         if scheme == "file":
             return self._file(uri)
         if scheme not in self.settings.schemes:
@@ -97,17 +100,11 @@ class Fetcher:
     def _too_large(self) -> str:
         return f"more than media.max_bytes = {self.settings.max_bytes} bytes"
 
-    def _inline(self, uri: str) -> bytes:
-        """`data:` URIs, RFC 2397."""
-        head, comma, body = uri.partition(",")
-        if not comma:
-            raise MediaRejected("a data: URI without a comma")
-        if not head.lower().endswith(";base64"):
-            return self._sized(urllib.parse.unquote_to_bytes(body))
+    def _own(self, store: MediaStore, uri: str, limit_s: float) -> bytes:
         try:
-            return self._sized(base64.b64decode(urllib.parse.unquote_to_bytes(body), validate=True))
-        except binascii.Error as error:
-            raise MediaRejected(f"a data: URI whose base64 cannot be read: {error}") from None
+            return self._sized(self._pool.submit(store.get, uri).result(limit_s))
+        except concurrent.futures.TimeoutError:
+            raise MediaUnavailable(f"the media store gives no file within {limit_s:g} s") from None
 
     def _file(self, uri: str) -> bytes:
         parts = urllib.parse.urlsplit(uri)
@@ -263,6 +260,28 @@ class Fetcher:
         if self._session:
             await self._session.close()
             self._session = None
+
+
+def inline(media: Media) -> bytes | None:
+    """The bytes of a piece that travels in its event, as `data` or as a `data:` URI (RFC 2397); None: it lies elsewhere.
+
+    Raises:
+        MediaRejected: a data: URI that cannot be read.
+    """
+    if media.data is not None:
+        return media.data
+    head, comma, body = (media.uri or "").partition(",")
+    if head[:5].lower() != "data:":
+        return None
+    if not comma:
+        raise MediaRejected("a data: URI without a comma")
+    raw = urllib.parse.unquote_to_bytes(body)
+    if not head.lower().endswith(";base64"):
+        return raw
+    try:
+        return base64.b64decode(raw, validate=True)
+    except binascii.Error as error:
+        raise MediaRejected(f"a data: URI whose base64 cannot be read: {error}") from None
 
 
 def _parsed(address: str) -> URL:

@@ -1,4 +1,4 @@
-"""Media that were made for users in; a URI under their own hash out.
+"""Media that were made for users, and those that came inside of item events, in; a URI under their own hash out.
 
 The same bytes have the same URI, so writing twice changes nothing, and a reader sees a whole file or none. Any store of
 fsspec: a local folder, S3, GCS. Thread-safe.
@@ -44,6 +44,18 @@ class Stored:
     mime: str
     size: int
     """Bytes."""
+
+
+def open_store(settings: MediaSettings) -> MediaStore | None:
+    """The store that is set, else a folder in the home of the local stack that this process belongs to, if it does.
+
+    Raises:
+        ConfigError: fsspec does not know its kind.
+    """
+    home = os.environ.get("UPWELL_STACK")
+    if not settings.store and home:
+        settings = settings.model_copy(update={"store": f"file://{home}/media"})
+    return MediaStore(settings) if settings.store else None
 
 
 class MediaStore:
@@ -98,6 +110,10 @@ class MediaStore:
             raise MediaRejected(f"{uri} was changed or cut: its bytes have another hash")
         return data
 
+    def holds(self, uri: str) -> bool:
+        """Whether a URI is one that this store gives; not whether anything lies there."""
+        return self._named(uri) is not None
+
     def delete(self, uri: str) -> None:
         """Delete a file; one that is not there is deleted already.
 
@@ -115,11 +131,15 @@ class MediaStore:
 
     def _path(self, uri: str) -> tuple[str, str]:
         """Path in the store, and the hash that stands in it."""
-        root = f"{self._files.unstrip_protocol(self._root)}/"
-        name = _NAME.fullmatch(uri.removeprefix(root)) if uri.startswith(root) else None
-        if name is None or name[0][:2] != name[1][:2]:
+        name = self._named(uri)
+        if name is None:
             raise MediaRejected(f"{uri[:200]!r} is no URI of this media store")
         return f"{self._root}/{name[0]}", name[1]
+
+    def _named(self, uri: str) -> re.Match[str] | None:
+        root = f"{self._files.unstrip_protocol(self._root)}/"
+        name = _NAME.fullmatch(uri.removeprefix(root)) if uri.startswith(root) else None
+        return name if name is not None and name[0][:2] == name[1][:2] else None
 
     def _there(self, path: str, size: int) -> bool:
         try:

@@ -109,7 +109,7 @@ class ItemStore:
             "languages": [r.item.language for r in rows],
             "categories": [_json(r.item.categories) for r in rows],
             "attributes": [_json(r.item.attributes) for r in rows],
-            # Bytes stay in the log; the store of media is not part of this release.
+            # Bytes lie in the media store, or, where there is none, in the log alone.
             "media": [_json([msgspec.structs.replace(m, data=None) for m in r.item.media]) for r in rows],
             "vectors": arrays.VectorArray(np.stack([r.embedding.vector for r in rows])),
             "modalities": [_json(r.embedding.modalities) for r in rows],

@@ -43,6 +43,8 @@ CONTENT_REJECTED = Counter("upwell_content_rejected", "Candidate texts refused b
 CONTENT_UNSAFE = Counter("upwell_content_unsafe", "Refused before publication: text, facts or picture", ["kind"])
 CONTENT_MEDIA = Counter("upwell_content_media", "Media asked for, and whether they were made", ["format", "outcome"])
 
+NEAR_DUPLICATES = Counter("upwell_items_near_duplicates", "Items whose text is nearly that of another of their batch")
+
 # Media of items.
 MEDIA_PREPARED = Counter("upwell_media_prepared", "Items whose media were looked at", ["outcome"])
 MEDIA_SECONDS = Histogram(
