@@ -1,10 +1,11 @@
 """Cleaned items in; their features out. An item's vector is fixed per model version: profiles are sums of it, so a
 changed text or picture changes what is shown, and the vector with the next model. What the encoder refuses is found by
-halving, so that one bad item never holds up its batch."""
+halving, so that one bad item never holds up its batch. While a group is encoded the next one is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +15,21 @@ from upwell.inference.features import Features, ItemEncoder, ItemInput
 from upwell.items.cleaning import encoder_text
 from upwell.media.errors import MediaRejected, MediaUnavailable
 
-GROUP: Final = 256
-"""Items that are encoded together ..."""
+GROUP: Final = 64
+"""Items that are encoded together, two calls of the encoder ..."""
 GROUP_BYTES: Final = 64 * 2**20
-"""... as long as their pictures and sounds are no more than this: a flood of items is no flood of memory."""
+"""... as long as their pictures and sounds are no more than this. Two groups are held, one that is encoded and one that
+is read: a flood of items is no flood of memory."""
+LOOK_S: Final = 1.0
+"""Longest time between two looks at what else there is to do."""
 
 Input = ItemInput | MediaRejected | MediaUnavailable
 Read = Callable[[Sequence[Item]], Iterable[Input]]
 """What the encoder reads of each item, in their order, or why it cannot be had."""
+
+
+def no_more() -> None:
+    """Nothing else is to be done meanwhile."""
 
 
 def text_only(items: Sequence[Item]) -> Iterable[Input]:
@@ -44,13 +52,18 @@ class Newest:
 
 
 def embed_newest(
-    records: Mapping[str, Sequence[Item]], known: dict[str, Features], encoder: ItemEncoder, read: Read = text_only
+    records: Mapping[str, Sequence[Item]],
+    known: dict[str, Features],
+    encoder: ItemEncoder,
+    read: Read = text_only,
+    meanwhile: Callable[[], None] = no_more,
 ) -> Newest:
     """Of each item's records, oldest first, the newest one that deletes it or that the encoder takes; embedded.
 
     Args:
         known: features of the encoder's model version, by item id; what is embedded is added, so that a repetition does
             only what is left.
+        meanwhile: called again and again, after every item and at least about once a second while the encoder works.
 
     Raises:
         InferenceUnavailable, MediaUnavailable: not everything was decided; repeat it.
@@ -61,7 +74,8 @@ def embed_newest(
     while undecided:
         newest = [records[item_id][counting[item_id]] for item_id in undecided]
         undecided = []
-        for item_id, (step, why) in embed([i for i in newest if i.op != "delete"], known, encoder, read).items():
+        remaining = [item for item in newest if item.op != "delete"]
+        for item_id, (step, why) in embed(remaining, known, encoder, read, meanwhile).items():
             refused.append((item_id, counting[item_id], step, why))
             counting[item_id] -= 1
             if counting[item_id] < 0:
@@ -72,9 +86,16 @@ def embed_newest(
 
 
 def embed(
-    items: Sequence[Item], known: dict[str, Features], encoder: ItemEncoder, read: Read = text_only
+    items: Sequence[Item],
+    known: dict[str, Features],
+    encoder: ItemEncoder,
+    read: Read = text_only,
+    meanwhile: Callable[[], None] = no_more,
 ) -> dict[str, tuple[str, str]]:
     """Embed items, each id once, into `known`; those that are there already stay as they are.
+
+    Args:
+        meanwhile: as in `embed_newest`; what it raises ends this, once the group in hand is encoded.
 
     Returns:
         Step and reason of those that were refused, by item id.
@@ -86,23 +107,41 @@ def embed(
     refused: dict[str, tuple[str, str]] = {}
     missing: MediaUnavailable | None = None
     fresh = [item for item in items if item.item_id not in known]
-    group: list[tuple[str, ItemInput]] = []
-    size = 0
-    for item, found in zip(fresh, read(fresh), strict=True):
-        if isinstance(found, MediaRejected):
-            refused[item.item_id] = ("media", str(found))
-        elif isinstance(found, MediaUnavailable):
-            missing = missing or found
-        else:
-            if group and (len(group) == GROUP or size + found.nbytes > GROUP_BYTES):
-                _encode(group, encoder, known, refused)
-                group, size = [], 0
-            group.append((item.item_id, found))
-            size += found.nbytes
-    _encode(group, encoder, known, refused)
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as thread:
+        at_work: Future[None] | None = None
+
+        def submit(group: list[tuple[str, ItemInput]]) -> Future[None]:
+            if at_work is not None:
+                _await(at_work, meanwhile)
+            return thread.submit(_encode, group, encoder, known, refused)
+
+        group: list[tuple[str, ItemInput]] = []
+        size = 0
+        for item, found in zip(fresh, read(fresh), strict=True):
+            meanwhile()
+            if isinstance(found, MediaRejected):
+                refused[item.item_id] = ("media", str(found))
+            elif isinstance(found, MediaUnavailable):
+                missing = missing or found
+            else:
+                if group and (len(group) == GROUP or size + found.nbytes > GROUP_BYTES):
+                    at_work = submit(group)
+                    group, size = [], 0
+                group.append((item.item_id, found))
+                size += found.nbytes
+        if group:
+            at_work = submit(group)
+        if at_work is not None:
+            _await(at_work, meanwhile)
     if missing is not None:
         raise missing
     return refused
+
+
+def _await(work: Future[None], meanwhile: Callable[[], None]) -> None:
+    while not wait([work], LOOK_S).done:
+        meanwhile()
+    work.result()
 
 
 def _encode(
@@ -111,8 +150,6 @@ def _encode(
     known: dict[str, Features],
     refused: dict[str, tuple[str, str]],
 ) -> None:
-    if not group:
-        return
     try:
         encoded = encoder.encode([found for _, found in group])
     except InferenceRejected as error:

@@ -6,6 +6,7 @@ Kafka transaction and guarded by its place in the log, so that a crash between t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -48,6 +49,8 @@ WORKER: Final = "items"
 BATCH: Final = 256
 """Items of one transaction: encoding them is what takes time, a fraction of a second."""
 WAIT_S: Final = 0.25
+ALIVE_S: Final = 5.0
+"""How often the group hears of a worker that encodes; the broker gives up after librdkafka's `max.poll.interval.ms`."""
 UNAVAILABLE: Final = (InferenceUnavailable, MediaUnavailable, psycopg.OperationalError)
 
 Result = TypeVar("Result")
@@ -215,7 +218,8 @@ class Pipeline:
         read = self.reading or text_only
         with metrics.STAGE_SECONDS.labels(WORKER, "encode").time():
             records = {item_id: [change.item for change in changes] for item_id, changes in valid.items()}
-            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder, read))
+            alive = self._alive(batch)
+            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder, read, alive))
         letters = [_refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused]
         counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
         rows = [self._row(change, known[id_]) for id_, change in counting.items() if change.item.op != "delete"]
@@ -249,6 +253,22 @@ class Pipeline:
 
     def _trigger(self, trigger: ContentTrigger) -> Output:
         return Output(self.triggers_topic, trigger.user_id.encode(), encode(trigger))
+
+    def _alive(self, batch: Batch) -> Callable[[], None]:
+        """Media and their encoding may take minutes: says now and then that this worker is there, and leaves the batch
+        where it is asked to stop. Raises: Aborted, Stopped."""
+        last = time.monotonic()
+
+        def meanwhile() -> None:
+            nonlocal last
+            if time.monotonic() - last < ALIVE_S:
+                return
+            if self.stop:
+                raise Stopped
+            self.bus.keep_alive(0.01, batch)
+            last = time.monotonic()
+
+        return meanwhile
 
     def _insist(self, batch: Batch, action: Callable[[], Result]) -> Result:
         return insist(action, UNAVAILABLE, self.stop, lambda seconds: self.bus.keep_alive(seconds, batch))
