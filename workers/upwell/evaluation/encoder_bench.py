@@ -264,8 +264,11 @@ def _module(model: str, name: str) -> ModuleType:
         raise FileNotFoundError(f"{folder / name}.py cannot be read: the installation is incomplete")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(folder))  # for the files that it shares with other models
+    # A file more in the folder, and Triton would load the model anew at the next occasion.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = writes
     return module

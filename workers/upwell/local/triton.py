@@ -59,6 +59,7 @@ class Triton:
         self._processes: dict[str, int] = {}
         self._missed: dict[str, int] = {}
         self._ready_pid = 0
+        self._seen_pid = 0
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -154,8 +155,10 @@ class Triton:
             StackError: a model cannot be loaded; with Triton's words.
 
         """
-        if not self._answers("v2/health/ready"):
-            self._processes = {}
+        if pid != self._seen_pid:
+            self._processes, self._seen_pid = {}, pid
+        # Not whether it is ready: it says no while somebody loads a further model.
+        if not self._answers("v2/health/live"):
             return False
         wanted = self.wanted()
         processes = self._model_processes(pid)
