@@ -273,6 +273,14 @@ def test_baselines_and_likeness():
     assert judging.likeness(pixels, pixels[::-1]) < 0.9
 
 
+def test_ink_is_what_is_not_white():
+    white = np.full((1, 64, 64, 3), 255, np.uint8)
+    white[0, :4, :4, 1] = 55
+    found = judging.ink(white)
+    assert found.shape == (1, 768)
+    assert (found[0, 1], found.sum()) == (200, 200)
+
+
 def test_grids_and_curves_are_pictures(tmp_path):
     pixels, _ = discs(6)
     judging.grid([pixels[:3], pixels[3:5]], tmp_path / "a" / "grid.png")

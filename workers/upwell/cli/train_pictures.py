@@ -47,7 +47,7 @@ def vae(
     out: Out = None,
     report: Report = None,
     conditions: Conditions = None,
-    minutes: Minutes = 8,
+    minutes: Minutes = 12,
     steps: Steps = 4000,
     seed: Seed = 7,
     threads: Threads = 1,
@@ -72,7 +72,7 @@ def gan(
     out: Out = None,
     report: Report = None,
     conditions: Conditions = None,
-    minutes: Minutes = 8,
+    minutes: Minutes = 12,
     steps: Steps = 4000,
     seed: Seed = 7,
     threads: Threads = 1,
@@ -201,6 +201,13 @@ def _summary(found: dict[str, Any], version: str, folder: Path, into: Path) -> s
     likeness = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found["ssim_held_out"].items())
     lines = [f"{version}: {found['steps']} steps in {found['seconds']:.0f} s", f"SSIM on held-out pictures: {likeness}"]
     for name, by_spread in found["retrieval_among_ten"].items():
-        shares = ", ".join(f"{by['centred']:.0%} ({by['raw']:.0%} uncentred) at {at}" for at, by in by_spread.items())
+        shares = ", ".join(
+            f"{by['centred']:.0%} ({by['raw']:.0%} uncentred, {by['by_pixels']:.0%} by pixels) {at}"
+            for at, by in by_spread.items()
+        )
         lines.append(f"found among ten, {name.replace('_', ' ')}: {shares}")
-    return "\n".join([*lines, f"generator in {folder}; report in {into}"]).replace("at spread_", "with z times ")
+    return (
+        "\n".join([*lines, f"generator in {folder}; report in {into}"])
+        .replace(" spread_", " with z times ")
+        .replace(" lookup", "")
+    )

@@ -102,6 +102,22 @@ def examine(
     painter_, held = generator(trainee), given.pictures.held_out
     encoder = conditioning.ImageFeatures(models, threads)
     pixels, told = given.pictures.pixels, given.conditions
+    rivals = judging.baselines(pixels[~held], told[~held], told[held])
+    retrieval = {
+        name: {
+            f"spread_{spread:g}": _shares(
+                painter.sample(painter_, told[rows], _seeds(len(rows)), spread=spread), given, rows, encoder
+            )
+            for spread in SPREADS
+        }
+        for name, rows in (
+            ("trained_conditions", _chosen(~held, EXAMINED)),
+            ("held_out_conditions", _chosen(held, EXAMINED)),
+        )
+    }
+    # What a lookup would give: the training picture whose condition is nearest, in place of a painted one. Where the
+    # condition holds the judge's own embedding, the judge is no fair one between the two; pixels are.
+    looked_up = _shares(rivals["nearest_neighbour"], given, np.flatnonzero(held), encoder)
     report: dict[str, Any] = {
         "kind": kind,
         "steps": trainee.step,
@@ -109,17 +125,10 @@ def examine(
         "conditions": given.told,
         "condition_width": int(told.shape[1]),
         "items": {"trained": int((~held).sum()), "held_out": int(held.sum())},
-        "retrieval_among_ten": {
-            name: {f"spread_{spread:g}": _retrieval(painter_, told[rows], given.features[rows], encoder, spread)
-                   for spread in SPREADS}
-            for name, rows in (
-                ("trained_conditions", _chosen(~held, EXAMINED)), ("held_out_conditions", _chosen(held, EXAMINED))
-            )
-        },
+        "retrieval_among_ten": {**retrieval, "held_out_by_nearest_neighbour": {"lookup": looked_up}},
+        "ssim_held_out": {name: round(judging.likeness(pixels[held], made), 4) for name, made in rivals.items()},
         "curves": {name: [round(value, 5) for value in values] for name, values in trainee.curves.items()},
-    }  # fmt: skip
-    rivals = judging.baselines(pixels[~held], told[~held], told[held])
-    report["ssim_held_out"] = {name: round(judging.likeness(pixels[held], made), 4) for name, made in rivals.items()}
+    }
     if kind == "vae":
         again = vae.reconstruct(trainee, pixels[held], told[held])
         report["ssim_held_out"] = {"reconstruction": round(judging.likeness(pixels[held], again), 4)} | report[
@@ -164,15 +173,12 @@ def _seeds(n: int) -> range:
     return range(EXAMINED_SEED, EXAMINED_SEED + n)
 
 
-def _retrieval(
-    painter_: Painter,
-    conditions: NDArray[np.float32],
-    features: NDArray[np.float32],
-    encoder: conditioning.ImageFeatures,
-    spread: float,
+def _shares(
+    made: NDArray[np.uint8], given: Material, rows: NDArray[np.intp], encoder: conditioning.ImageFeatures
 ) -> dict[str, float]:
-    seen = encoder.of(painter.sample(painter_, conditions, _seeds(len(conditions)), spread=spread))
+    seen, features, pixels = encoder.of(made), given.features[rows], given.pictures.pixels[rows]
     return {
         "centred": round(judging.found_among_ten(seen, features), 4),
         "raw": round(judging.found_among_ten(seen, features, centred=False), 4),
+        "by_pixels": round(judging.found_among_ten(judging.ink(made), judging.ink(pixels)), 4),
     }

@@ -59,6 +59,13 @@ def found_among_ten(painted: NDArray[np.float32], real: NDArray[np.float32], *, 
     return float(np.mean([math.comb(int(n), AMONG - 1) / draws for n in worse]))
 
 
+def ink(pixels: Pixels, cells: int = 16) -> NDArray[np.float32]:
+    """Features that no network has made: how dark 16 x 16 cells are in each colour, uint8 [n, h, w, 3] to [n, 768]."""
+    n, height, width, _ = pixels.shape
+    found = pixels.reshape(n, cells, height // cells, cells, width // cells, 3).mean((2, 4))
+    return (255 - found).reshape(n, -1).astype(np.float32)
+
+
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     found: NDArray[np.float32] = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     return found
