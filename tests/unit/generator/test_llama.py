@@ -108,7 +108,7 @@ def test_vectors_take_the_places_of_tokens(kind, llama, general, reference):
 
 
 @pytest.mark.parametrize("kind", ["llama", "general"])
-@pytest.mark.parametrize(("variant", "most"), [("bf16", 0.3), ("int8", 0.5)])
+@pytest.mark.parametrize(("variant", "most"), [("bf16", 0.3), ("int8", 0.8)])
 def test_low_precision_stays_close(kind, variant, most, llama, general, reference):
     import copy
 

@@ -16,6 +16,9 @@ from upwell.content.language import primary
 FORMAT_VERSION: Final = 1
 """Raised with every change that asks for a newly taught adapter."""
 
+SHOWN_PROMPT: Final = "Say what this shows."
+"""The prompt of an item that no words describe: its vector stands before it."""
+
 MAX_VALUE: Final = 100
 """Characters of one fact in the prompt."""
 MAX_DESCRIPTION: Final = 200

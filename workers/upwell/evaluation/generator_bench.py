@@ -7,7 +7,6 @@ a fixed length there, as serving benchmarks have it; beside it stand the texts a
 from __future__ import annotations
 
 import math
-import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -176,13 +175,13 @@ def _timed(
     cpu: list[float],
 ) -> None:
     """Tokens a second, and per second of the model's processor time. Batches follow each other; Triton forms them."""
-    tokens, began, before = 0, time.perf_counter(), _cpu(triton, client.client.model)
+    tokens, began, before = 0, time.perf_counter(), _cpu(triton)
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
         texts = client.generate(part, LENGTH, TEMPERATURE, range(start, start + len(part)), min_tokens=length)
         tokens += sum(text.tokens for text in texts)
     wall.append(tokens / (time.perf_counter() - began))
-    spent = _cpu(triton, client.client.model) - before
+    spent = _cpu(triton) - before
     if spent > 0:
         cpu.append(tokens / spent)
 
@@ -199,16 +198,16 @@ def server(url: str) -> psutil.Process | None:
     return psutil.Process(listening[0]) if listening and listening[0] else None
 
 
-def _cpu(triton: psutil.Process | None, model: str) -> float:
-    """Processor seconds of the model's process so far; 0 where it is not to be seen."""
+def _cpu(triton: psutil.Process | None) -> float:
+    """Processor seconds of the server's models so far, of which one works at a time; 0 where they are not to be seen."""
+    spent = 0.0
     for process in triton.children(recursive=True) if triton else ():
         try:
-            if any(re.fullmatch(rf"{model}_\d+_\d+", argument) for argument in process.cmdline()):
-                times = process.cpu_times()
-                return float(times.user + times.system)
+            times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-    return 0.0
+        spent += times.user + times.system
+    return spent
 
 
 def _median(values: Sequence[float]) -> float:
