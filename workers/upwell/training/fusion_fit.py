@@ -156,7 +156,7 @@ def train(
         if epoch - course.best >= recipe.patience:
             break
     model.load_state_dict(kept)
-    model.eval()
+    model.eval().requires_grad_(False)
     return course
 
 

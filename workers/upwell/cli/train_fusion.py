@@ -1,0 +1,211 @@
+"""`upwell train fusion`: how much of an item's vector its text, picture, sound and speech are, learned from interactions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upwell.cli import exits
+
+if TYPE_CHECKING:
+    from upwell.evaluation.datasets import Dataset
+    from upwell.settings import Settings
+    from upwell.training.fusion_features import Features
+
+MODEL = "item_features"
+READ_BY = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `upwell train`."""
+    app.command()(fusion)
+
+
+def fusion(
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="mean, centred, weighted, concat, gated, late, contrastive; several, comma-separated; or all."
+        ),
+    ] = "all",
+    dataset: Annotated[
+        str, typer.Option(help="stamps: items with pictures and sounds, users that are made up.")
+    ] = "stamps",
+    interactions: Annotated[Path | None, typer.Option(help="CSV file of your own interactions instead.")] = None,
+    items: Annotated[Path | None, typer.Option(help="CSV file of the items in them.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Read the items' features from this file; made and kept there where it is missing."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that gets the model's folder. [default: the cache's]")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder of table, plot and JSON. [default: report in --out]")
+    ] = None,
+    dimension: Annotated[
+        int | None, typer.Option(help="Of the fused vectors. [default: the text encoder's, for late twice that]", min=1)
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="At most; training ends sooner where it gains nothing.", min=1)] = 40,
+    seed: Annotated[int, typer.Option(help="Decides projections, batches, and which items are kept cold.")] = 7,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Last line: the report as one JSON object.")] = False,
+) -> None:
+    """Train how modalities become one vector, and compare with the mean on held-out interactions. Minutes on a CPU.
+
+    Learns from the earlier 70% of the interactions, stops by the next 10%, and reports on the last 20%: how well a user's
+    profile ranks the next item among all that are new to this user, with every modality, with each one missing, and for
+    items that nobody met before. Writes the model that is best on the 10% as a folder of its version; Ctrl-C writes none.
+
+    \b
+    Examples:
+        upwell train fusion
+        upwell train fusion --strategy gated,concat --seed 3 --json
+        upwell train fusion --interactions ratings.csv --items films.csv --strategy weighted --out models
+    """
+    from upwell.cli.settings import load
+    from upwell.evaluation import fusion as measures
+    from upwell.local.paths import default_cache, models_dir
+    from upwell.training import fusion_runs
+    from upwell.training.fusion import FusionError
+    from upwell.training.fusion_features import FeaturesError
+    from upwell.training.fusion_fit import Recipe
+
+    settings = load(config, sets)
+    parent = out or models_dir(default_cache()) / MODEL
+    with _bar() as tick:
+        try:
+            names = fusion_runs.known_strategies(strategy)
+            data, found = _material(dataset, interactions, items, features, settings, tick)
+            log = measures.log_of(data.interactions, found.items, settings)
+            split = measures.split(log, len(found.items), seed=seed)
+            outcome = fusion_runs.compare(
+                found, split, names, settings, Recipe(epochs=epochs, seed=seed, threads=threads), data=data.name,
+                dimension=dimension, say=lambda name, done, all_, _: tick(name, done, all_),
+            )  # fmt: skip
+        except (FusionError, FeaturesError, ValueError) as error:
+            exits.fail(exits.CONFIG, str(error))
+        except KeyboardInterrupt:
+            print("stopped; nothing was written", file=sys.stderr)
+            raise typer.Exit(130) from None
+    best = outcome.models[outcome.best]
+    trained = {"data": data.name, "seed": seed, **outcome.report["strategies"][outcome.best]}
+    folder = fusion_runs.keep(best, parent, {"encoders": found.versions, "trained": trained})
+    shown = outcome.report | {"version": folder.name, "model": str(folder)}
+    text = measures.table(shown)
+    _write(report or parent / "report", shown, text)
+    for note in (*data.notes, *found.notes[:5], text, f"{outcome.best} is best on the validation stretch: {folder}"):
+        print(note, file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps(shown))
+
+
+def _write(folder: Path, report: dict[str, Any], text: str) -> None:
+    from upwell.evaluation import fusion as measures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fusion.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "fusion.txt").write_text(text + "\n")
+    try:
+        measures.plot(report, folder / "fusion.png")
+    except ImportError:
+        print("no plot: matplotlib is not installed (the extra `evaluation` brings it)", file=sys.stderr)
+
+
+def _material(
+    dataset: str,
+    interactions: Path | None,
+    items: Path | None,
+    kept: Path | None,
+    settings: Settings,
+    tick: Callable[[str, int, int], None],
+) -> tuple[Dataset, Features]:
+    """The interactions, and the features of their items."""
+    from upwell.evaluation.datasets import DatasetError
+    from upwell.evaluation.own_data import own_data
+    from upwell.evaluation.stamps import stamps
+    from upwell.local import assets, debian
+    from upwell.local.errors import StackError
+    from upwell.local.paths import default_cache, models_dir
+    from upwell.training import fusion_features
+
+    if items is not None and interactions is None:
+        exits.fail(exits.CONFIG, "--items needs --interactions: what happened to those items?")
+    if interactions is None and dataset != "stamps":
+        exits.fail(exits.CONFIG, f"no data set with media is called {dataset}: stamps is, or give --interactions")
+    cache, media = default_cache(), settings.media
+    models = models_dir(cache)
+
+    def say(line: str) -> None:
+        tick(line, 0, 0)
+
+    try:
+        if interactions is not None:
+            data = own_data(interactions, items)
+        else:
+            folder = debian.fetch_package(cache, say)
+            data = stamps(folder)
+            # Their media are files of this machine; nothing else of it is read.
+            media = media.model_copy(update={"roots": [*media.roots, str(folder)]})
+        if kept is not None and kept.is_file():
+            return data, _fitting(fusion_features.load(kept), data)
+        assets.fetch_weights(cache, say)
+        assets.prepare_models(cache, models, say)
+    except DatasetError as error:
+        exits.fail(exits.CONFIG, str(error))
+    except StackError as error:
+        exits.fail(exits.INFRASTRUCTURE, str(error))
+    if kept is None and interactions is None:
+        kept = cache / "features" / f"stamps-{_made_by(models, folder.name)}.safetensors"
+        if kept.is_file():
+            return data, fusion_features.load(kept)
+    found = fusion_features.encode(data.items, models, media, tick)
+    if kept is not None:
+        fusion_features.save(found, kept)
+    return data, found
+
+
+def _fitting(features: Features, data: Dataset) -> Features:
+    from upwell.training.fusion_features import FeaturesError
+
+    if missing := {item.item_id for item in data.items} - set(features.items):
+        raise FeaturesError(f"the kept features lack {len(missing):,} items, {min(missing)} for one: remove the file")
+    return features
+
+
+def _made_by(models: Path, catalogue: str) -> str:
+    """Of what the features are a function: encoders, their weights, and the catalogue."""
+    from upwell import resources
+
+    digest = hashlib.sha256(catalogue.encode())
+    for name in READ_BY:
+        about = json.loads((models / name / "upwell.json").read_text())
+        digest.update(str(about.get("weights_sha256")).encode())
+        for file in sorted((resources.folder("triton_models") / name / "1").glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, at a terminal, with what is done at the moment."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def tick(doing: str, done: int, total: int) -> None:
+            progress.update(task, description=doing, completed=done, total=total or None)
+
+        yield tick
