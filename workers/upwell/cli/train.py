@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upwell.cli import exits, train_pictures
+from upwell.cli import exits, train_fusion, train_pictures
 
 if TYPE_CHECKING:
     from upwell.training.examine import Answer, Marks
@@ -20,6 +20,7 @@ train_app = typer.Typer(help="Teach what learns offline.", no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add `upwell train` to an app."""
+    train_fusion.register(train_app)
     train_pictures.register(train_app)
     app.add_typer(train_app, name="train")
 
