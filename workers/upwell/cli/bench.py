@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_generate, exits
+from upwell.cli import bench_generate, bench_items, exits
 
 bench_app = typer.Typer(help="Measure how fast the models are on this machine.", no_args_is_help=True)
 FAILED = 1
@@ -23,6 +23,7 @@ ENCODERS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer
 def register(app: typer.Typer) -> None:
     """Add `upwell bench` to an app."""
     bench_app.command()(bench_generate.generate)
+    bench_app.command()(bench_items.items)
     app.add_typer(bench_app, name="bench")
 
 

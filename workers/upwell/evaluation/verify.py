@@ -117,9 +117,16 @@ class Observed:
         repeats = self.events - len(appended) - self._dead(dead).sum()
         return {self.names[i]: int(counts[i]) for i in np.flatnonzero(counts)}, int(repeats)
 
-    def latencies(self, dead: Iterable[tuple[int, int]] = ()) -> Int64:
-        """Per distinct event: ms from its append to the receipt of the first ranking that holds it; -1 where none."""
-        return self._waits(*self._distinct(dead), *self._ranked())
+    def latencies(
+        self, dead: Iterable[tuple[int, int]] = (), *, since_ms: int = 0, until_ms: int | None = None
+    ) -> Int64:
+        """Per distinct event that was appended in that time: ms from its append to the receipt of the first ranking that
+        holds it; -1 where none."""
+        users, nth, appended = self._distinct(dead)
+        waits = self._waits(users, nth, appended, *self._ranked())
+        return waits[
+            (appended >= since_ms) & (appended < (until_ms if until_ms is not None else np.iinfo(np.int64).max))
+        ]
 
     def recent_latencies(self) -> Int64:
         """About the last some thousand events that have a ranking, cheaply: repeats and dead letters of the same user

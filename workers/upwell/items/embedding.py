@@ -34,7 +34,9 @@ def no_more() -> None:
 
 def text_only(items: Sequence[Item]) -> Iterable[Input]:
     """What is written about items, and nothing else of them."""
-    return (ItemInput(text_of(item)) for item in items)
+    for item in items:
+        text = text_of(item)
+        yield ItemInput(text) if text else MediaRejected("it has media alone, and items.modalities says text alone")
 
 
 def text_of(item: Item) -> str:
