@@ -17,6 +17,7 @@ from upwell import resources
 from upwell.inference.errors import InferenceUnavailable
 
 LOAD_TIMEOUT_S: Final = 300.0
+READY_TIMEOUT_S: Final = 10.0
 
 
 def load_as(url: str, model: str, name: str, parameters: Mapping[str, str]) -> None:
@@ -42,6 +43,19 @@ def load_as(url: str, model: str, name: str, parameters: Mapping[str, str]) -> N
             server.load_model(name, config=json.dumps(config), files=code, client_timeout=LOAD_TIMEOUT_S)
     except InferenceServerException as error:
         raise InferenceUnavailable(f"model {model} cannot be loaded as {name}: {error.message()}") from error
+
+
+def served(url: str, model: str) -> bool:
+    """Whether the server has the model loaded.
+
+    Raises:
+        InferenceUnavailable: the server does not answer.
+    """
+    try:
+        with triton.InferenceServerClient(url) as server:
+            return bool(server.is_model_ready(model, client_timeout=READY_TIMEOUT_S))
+    except InferenceServerException as error:
+        raise InferenceUnavailable(f"the model server does not answer: {error.message()}") from error
 
 
 @contextmanager

@@ -214,7 +214,9 @@ class Demo:
     def environment(self) -> dict[str, str]:
         """Variables with which `upwell` commands work on this run's topics and tables."""
         kafka, postgres = self.settings.kafka, self.settings.postgres
-        return {
+        sets = {f"UPWELL_{name.upper().replace('.', '__')}": value for name, value in self.plan.sets.items()}
+        # Options of libraries have names with dots, which variables cannot say; the workers get them as flags.
+        return {name: value for name, value in sets.items() if name.count("__") == 1} | {
             "UPWELL_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "UPWELL_KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
             "UPWELL_KAFKA__GROUP_PREFIX": kafka.group_prefix,
@@ -222,6 +224,7 @@ class Demo:
             "UPWELL_POSTGRES__DB_SCHEMA": postgres.db_schema,
             "UPWELL_TRITON__URL": self.settings.triton.url,
             "UPWELL_CONTENT__JUDGE": self.settings.content.judge,
+            "UPWELL_MEDIA__STORE": self.settings.media.store or f"file://{self.stack.home}/media",
         }
 
     def worker_log(self, name: str) -> Path:
