@@ -212,7 +212,7 @@ def test_a_host_that_never_answers_holds_up_its_items_alone(full_stack: Stack, p
         "schemes": ["http"], "allow_private_hosts": ["127.0.0.1"], "fetch_timeout_s": 1, "decode_timeout_s": 60
     }  # fmt: skip
     with deployed(full_stack, prefix, items=patience, media=options) as own, silent_host() as host:
-        for number in range(3):
+        for number in range(24):
             send(own, f"never{number}", [piece("image", f"{host}/{number}.png")], "Never", partition=0)
             send(own, f"good{number}", [piece("image", data=image_file("PNG"))], "A square", partition=0)
         own.flush()
@@ -221,11 +221,11 @@ def test_a_host_that_never_answers_holds_up_its_items_alone(full_stack: Stack, p
             said = [line for line in worker.lines() if line["event"] == "waiting"]
         assert said, "it was asked again before it was given up"
         found = letters(own)
-        assert found.keys() == {f"never{number}" for number in range(3)}
+        assert found.keys() == {f"never{number}" for number in range(24)}
         for letter in found.values():
             assert header(letter, "upwell-step") == "media"
             assert "not to be had within 4 s" in header(letter, "upwell-reason")
-        assert features(own).keys() == {f"good{number}" for number in range(3)}
+        assert features(own).keys() == {f"good{number}" for number in range(24)}
 
 
 class Site(ThreadingHTTPServer):

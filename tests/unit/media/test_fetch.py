@@ -18,6 +18,7 @@ from upwell.events.contracts import Media
 from upwell.media import addresses
 from upwell.media.errors import MediaError, MediaRejected, MediaUnavailable
 from upwell.media.fetch import Fetcher
+from upwell.media.silence import FAILURES, REST_S, Silence
 from upwell.settings import MediaSettings
 
 
@@ -263,6 +264,35 @@ def test_a_closed_port_is_infrastructure(make: Any) -> None:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(MediaUnavailable, match="does not answer"):
             make(**LOCAL).fetch(image(f"http://127.0.0.1:{taken.getsockname()[1]}/"))
+
+
+def test_a_host_that_is_away_costs_its_items_no_timeout_each() -> None:
+    now = [0.0]
+    silence = Silence(lambda: now[0])
+    for _ in range(FAILURES):
+        silence.ask("away:80")
+        silence.silent("away:80")
+    with pytest.raises(MediaUnavailable, match="has not answered 3 times in a row"):
+        silence.ask("away:80")
+    silence.ask("other:80")
+    now[0] += REST_S
+    silence.ask("away:80")
+    silence.silent("away:80")
+    with pytest.raises(MediaUnavailable, match="4 times"):
+        silence.ask("away:80")
+    silence.answered("away:80")
+    silence.ask("away:80")
+
+
+def test_a_silent_host_is_left_alone_for_a_while(make: Any) -> None:
+    fetcher = make(**LOCAL, fetch_timeout_s=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"http://127.0.0.1:{listener.getsockname()[1]}/a.png"
+        for _ in range(FAILURES):
+            with pytest.raises(MediaUnavailable, match=r"within 0\.3 s"):
+                fetcher.fetch(image(uri))
+        with pytest.raises(MediaUnavailable, match="it is asked again soon"):
+            fetcher.fetch(image(uri))
 
 
 def test_folders(tmp_path: Path, make: Any) -> None:

@@ -28,6 +28,7 @@ from yarl import URL
 from upwell.events.contracts import Media
 from upwell.media.addresses import Guard, stands_in
 from upwell.media.errors import MediaError, MediaRejected, MediaUnavailable
+from upwell.media.silence import Silence
 from upwell.media.store import MediaStore, open_store
 from upwell.settings import MediaSettings
 
@@ -48,6 +49,7 @@ class Fetcher:
         self._store = open_store(settings)
         self._roots = [Path(root).resolve() for root in settings.roots]
         self._guard = Guard(settings.allow_private_hosts)
+        self._silence = Silence()
         self._lock = threading.Lock()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -156,12 +158,17 @@ class Fetcher:
             raise MediaUnavailable(f"bucket {parts.netloc[:200]}: {type(error).__name__}: {error}") from error
 
     def _web(self, uri: str, limit_s: float) -> bytes:
+        url = _parsed(uri)
+        host = f"{url.host}:{url.port}"
+        self._silence.ask(host)
         try:
-            return self._run(self._download(uri, limit_s))
+            data = self._run(self._download(uri, limit_s))
         except MediaError:
+            self._silence.answered(host)
             raise
         except TimeoutError:
-            raise MediaUnavailable(f"host {_parsed(uri).host} gives no file within {limit_s:g} s") from None
+            self._silence.silent(host)
+            raise MediaUnavailable(f"host {url.host} gives no file within {limit_s:g} s") from None
         except (ValueError, aiohttp.ClientConnectorCertificateError) as error:  # names that cannot be names
             raise MediaRejected(f"{type(error).__name__}: {error}"[:300]) from None
         except aiohttp.ClientConnectorDNSError as error:
@@ -171,9 +178,12 @@ class Fetcher:
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, PermissionError):  # the guard's
                 raise MediaRejected(f"host {error.host[:200]}: {error.os_error}") from None
+            self._silence.silent(host)
             raise MediaUnavailable(f"host {error.host[:200]} does not answer: {error.os_error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise MediaUnavailable(f"{type(error).__name__}: {error}"[:300]) from error
+        self._silence.answered(host)
+        return data
 
     async def _download(self, uri: str, limit_s: float) -> bytes:
         async with asyncio.timeout(limit_s):
