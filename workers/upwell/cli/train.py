@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from upwell.cli import exits, train_fusion, train_pictures
+from upwell.cli import exits, train_fusion, train_pictures, train_prefix
 
 if TYPE_CHECKING:
     from upwell.training.examine import Answer, Marks
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add `upwell train` to an app."""
     train_fusion.register(train_app)
     train_pictures.register(train_app)
+    train_prefix.register(train_app)
     app.add_typer(train_app, name="train")
 
 
@@ -42,6 +43,10 @@ def writer(
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     questions: Annotated[int, typer.Option(help="Unseen films to write about, before and after.", min=0)] = 96,
     temperature: Annotated[float, typer.Option(help="Sampling temperature of the examination.", min=0, max=2)] = 0.7,
+    kinds_share: Annotated[
+        float,
+        typer.Option(help="Share of lessons about subject lines, descriptions, answers and summaries.", min=0, max=1),
+    ] = 0.0,
     show: Annotated[int, typer.Option(help="Texts to print.", min=0)] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
 ) -> None:
@@ -54,6 +59,7 @@ def writer(
     Examples:
         upwell train writer --out triton_models/text_generator/adapter
         upwell train writer --out adapter-small --lessons 400 --questions 16 --json
+        upwell train writer --out adapter-kinds --resume triton_models/text_generator/adapter --kinds-share 0.6
     """
     from upwell.local.paths import default_cache, models_dir
     from upwell.training import convert
@@ -72,7 +78,7 @@ def writer(
 
     try:
         recipe = Recipe(lessons=lessons, seed=seed, threads=threads, learning_rate=learning_rate)
-        found = _teach(table, shown_file, folder, out, recipe, resume, questions, temperature, show, say)
+        found = _teach(table, shown_file, folder, out, recipe, resume, questions, temperature, kinds_share, show, say)
     except KeyboardInterrupt:
         say(f"stopped; {out} holds what was learned by the last 50th step, if any")
         raise typer.Exit(130) from None
@@ -89,6 +95,7 @@ def _teach(
     resume: Path | None,
     questions: int,
     temperature: float,
+    kinds_share: float,
     show: int,
     say: Any,
 ) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def _teach(
 
     films, shown = pairs.read_films(table), pairs.shown_titles(shown_file)
     learn, unseen = pairs.split(films, shown)
-    asked = examine.questions(unseen, shown, questions, recipe.seed)
+    asked = examine.questions(unseen, shown, questions, recipe.seed, kinds=kinds_share > 0)
     say(f"{len(learn)} films to learn from; {len(unseen)} kept unseen, the demo's among them")
     model, tokenizer = teacher.load(folder)
 
@@ -106,9 +113,10 @@ def _teach(
             asked, lambda prompts: teacher.write(model, tokenizer, prompts, temperature=temperature, seed=recipe.seed)
         )
 
-    before = examine.marks(test(model))
+    untaught = test(model)
+    before = examine.marks(untaught)
     say(f"before: {_line(before)}")
-    lessons = pairs.lessons(learn, recipe.lessons, recipe.seed)
+    lessons = pairs.lessons(learn, recipe.lessons, recipe.seed, kinds_share=kinds_share)
     taught = teacher.teach(model, tokenizer, lessons, out, recipe, say, resume)
     answers = test(teacher.merged(taught))
     after = examine.marks(answers)
@@ -116,7 +124,13 @@ def _teach(
         say(f"  {answer.text}" + (f"  [refused: {'; '.join(answer.problems)}]" if answer.problems else ""))
     say(f"after:  {_line(after)}")
     say(f"adapter: {out}")
-    return {"adapter": str(out), "lessons": len(lessons), "before": before.as_dict(), "after": after.as_dict()}
+    found = {"adapter": str(out), "lessons": len(lessons), "before": before.as_dict(), "after": after.as_dict()}
+    if kinds_share > 0:
+        for name, written in (("before", untaught), ("after", answers)):
+            found[f"{name}_by_kind"] = {kind: one.as_dict() for kind, one in examine.by_kind(written).items()}
+            for kind, one in examine.by_kind(written).items():
+                say(f"{name}, {kind}: {_line(one)}")
+    return found
 
 
 def _line(found: Marks) -> str:

@@ -131,7 +131,17 @@ def prompt(
     left out, it follows from what is given. `taste`: categories that the reader likes.
     """
     lines = ["Recommend this item to the reader in one or two sentences. Use only these facts.", "---"]
-    lines.append(f"title: {clean(facts.title)}")
+    lines += fact_lines(facts)
+    lines.append("---")
+    lines.append("reason: " + reason_line(because, reason=reason, taste=taste))
+    if language and primary(language) != "en":
+        lines.append(f"language: {clean(language, 20)}")
+    return "\n".join(lines)
+
+
+def fact_lines(facts: Facts) -> list[str]:
+    """A line per fact, `name: value`."""
+    lines = [f"title: {clean(facts.title)}"]
     if facts.year is not None:
         lines.append(f"year: {facts.year}")
     if facts.categories:
@@ -141,11 +151,7 @@ def prompt(
         lines.append(f"{clean(key, 40).replace(':', ' ')}: " + ", ".join(clean(v) for v in values))
     if facts.description:
         lines.append("description: " + clean(facts.description, MAX_DESCRIPTION))
-    lines.append("---")
-    lines.append("reason: " + reason_line(because, reason=reason, taste=taste))
-    if language and primary(language) != "en":
-        lines.append(f"language: {clean(language, 20)}")
-    return "\n".join(lines)
+    return lines
 
 
 def reason_line(because: Sequence[str], *, reason: str = "", taste: Sequence[str] = ()) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psutil
 
-from upwell.content.check import check
+from upwell.content.kinds import check_of
 from upwell.inference.generate import TextGenerator
 from upwell.training.pairs import Lesson
 from upwell.training.served import module
@@ -143,10 +143,7 @@ def first_piece(url: str, asked: Sequence[Lesson]) -> dict[str, float]:
 
 def _quality(one: Measured, client: TextGenerator, asked: Sequence[Lesson], held_out: Sequence[Lesson]) -> None:
     written = client.generate([a.prompt() for a in asked], LENGTH, TEMPERATURE, range(len(asked)))
-    passed = [
-        not text.error and not check(text.text, a.facts, a.because, reason=a.reason, taste=a.taste)
-        for text, a in zip(written, asked, strict=True)
-    ]
+    passed = [not text.error and not check_of(text.text, a.asked()) for text, a in zip(written, asked, strict=True)]
     one.texts, one.faithful = len(asked), sum(passed) / len(asked)
     one.tokens_per_text = sum(text.tokens for text in written) / len(asked)
     generator = module("text_generator", "generator").Generator(**one.variant.parameters)

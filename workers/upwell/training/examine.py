@@ -5,15 +5,16 @@ The same check decides that decides in the content worker.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from upwell.content.check import check
+from upwell.content.kinds import check_of
 from upwell.content.prompt import facts_of
-from upwell.training.pairs import Film, Lesson, title_key
+from upwell.training.pairs import OTHER_KINDS, Film, Lesson, of_kind, title_key
 
 CAST: Final = 3
 
@@ -45,9 +46,10 @@ class Answer:
     problems: tuple[str, ...]
 
 
-def questions(unseen: Sequence[Film], shown: set[str], count: int, seed: int) -> list[Lesson]:
+def questions(unseen: Sequence[Film], shown: set[str], count: int, seed: int, *, kinds: bool = False) -> list[Lesson]:
     """Films with all facts that the demo has, with one or two liked films of the same genre as the reason; films that
-    the demo shows first. The text of each is empty: it is the writer's to give.
+    the demo shows first. `kinds`: all kinds of texts in turn, instead of recommendations alone. The text of a
+    recommendation is empty: it is the writer's to give.
     """
     rng = random.Random(seed)
     known = [f for f in unseen if {"director", "cast"} <= f.attributes.keys() and f.year]
@@ -64,7 +66,10 @@ def questions(unseen: Sequence[Film], shown: set[str], count: int, seed: int) ->
         facts = facts_of(film.title, film.genres[:3], given | {"year": film.year})
         because = tuple(near[: rng.choice((1, 1, 2))])
         asked.append(Lesson(facts, because, "similar" if because else "", (), ""))
-    return asked
+    if not kinds:
+        return asked
+    turns = itertools.cycle((None, *OTHER_KINDS))
+    return [one if (kind := next(turns)) is None else of_kind(one, kind, rng) for one in asked]
 
 
 def examine(asked: Sequence[Lesson], write: Callable[[Sequence[str]], list[tuple[str, int]]]) -> list[Answer]:
@@ -72,7 +77,7 @@ def examine(asked: Sequence[Lesson], write: Callable[[Sequence[str]], list[tuple
     written = write([question.prompt() for question in asked])
     answers = []
     for question, (text, tokens) in zip(asked, written, strict=True):
-        problems = check(text, question.facts, question.because, reason=question.reason, taste=question.taste)
+        problems = check_of(text, question.asked())
         answers.append(Answer(question, text, tokens, tuple(problems)))
     return answers
 
@@ -89,6 +94,12 @@ def marks(answers: Sequence[Answer]) -> Marks:
         shapes=len(set(shapes)),
         refused=dict(Counter(a.problems[0].split(":")[0] for a in answers if a.problems)),
     )
+
+
+def by_kind(answers: Sequence[Answer]) -> dict[str, Marks]:
+    """Marks of each kind of text."""
+    kinds = dict.fromkeys(answer.question.kind for answer in answers)
+    return {str(kind): marks([a for a in answers if a.question.kind is kind]) for kind in kinds}
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from upwell.content.prompt import Facts, facts_of, prompt
-from upwell.training import shapes
+from upwell.content.kinds import Asked, Kind, prompt_of
+from upwell.content.prompt import Facts, facts_of
+from upwell.training import kind_shapes, shapes
 
+OTHER_KINDS: Final = (Kind.SUBJECT, Kind.DESCRIPTION, Kind.ANSWER, Kind.SUMMARY)
 OTHER_SHARE: Final = 0.2
 """Share of lessons about other things than films."""
 UNSEEN_ONE_IN: Final = 10
@@ -34,9 +36,15 @@ class Lesson:
     reason: str
     taste: tuple[str, ...]
     text: str
+    kind: Kind = Kind.RECOMMENDATION
+    question: str = ""
+    reviews: tuple[str, ...] = ()
+
+    def asked(self) -> Asked:
+        return Asked(self.kind, self.facts, self.because, self.reason, self.taste, self.question, self.reviews)
 
     def prompt(self) -> str:
-        return prompt(self.facts, self.because, reason=self.reason, taste=self.taste)
+        return prompt_of(self.asked())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +93,27 @@ def split(films: Sequence[Film], shown: set[str]) -> tuple[list[Film], list[Film
     return learn, unseen
 
 
-def lessons(films: Sequence[Film], count: int, seed: int, *, other_share: float = OTHER_SHARE) -> list[Lesson]:
+def lessons(
+    films: Sequence[Film],
+    count: int,
+    seed: int,
+    *,
+    other_share: float = OTHER_SHARE,
+    kinds_share: float = 0.0,
+    kinds: Sequence[Kind] = OTHER_KINDS,
+) -> list[Lesson]:
+    """`kinds_share`: share of lessons that are no recommendation, but each of one of `kinds`."""
     rng = random.Random(seed)
-    return [_other(films, rng) if rng.random() < other_share else _film(films, rng) for _ in range(count)]
+    given = [_other(films, rng) if rng.random() < other_share else _film(films, rng) for _ in range(count)]
+    return [of_kind(lesson, rng.choice(kinds), rng) if rng.random() < kinds_share else lesson for lesson in given]
+
+
+def of_kind(lesson: Lesson, kind: Kind, rng: random.Random) -> Lesson:
+    """A lesson of another kind about the same item."""
+    asked, text = kind_shapes.of_kind(kind, lesson.facts, lesson.because, lesson.reason, lesson.taste, rng)
+    return Lesson(
+        asked.facts, asked.because, asked.reason, asked.taste, text, asked.kind, asked.question, asked.reviews
+    )
 
 
 # Shares of a film lesson's attributes: the demo's films have most of them, a user's own table may have none.

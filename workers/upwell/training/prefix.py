@@ -6,9 +6,10 @@ mapper is the one that `triton_models/text_generator/1/prefix.py` reads. Seeded.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +46,8 @@ class Recipe:
     width: int = 128
     """Of the perceptrons' inner layer."""
     batch: int = 16
-    epochs: int = 4
-    learning_rate: float = 2e-3
+    steps: int = 216
+    learning_rate: float = 3e-3
     noise: float = 0.02
     """Deviation of what is added to each component of a unit vector: few examples are not learned by heart so."""
     seed: int = 7
@@ -111,26 +112,18 @@ def teach(
     mapper = Mapper(sizes, table.shape[1], recipe, statistics, float(table.float().std()))
     optimizer = torch.optim.AdamW(mapper.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     rows = [(example, _ids(tokenizer, example.text)) for example in examples]
-    rng = random.Random(recipe.seed)
-    steps, step = recipe.epochs * math.ceil(len(rows) / recipe.batch), 0
     losses: list[float] = []
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=0.1)
-    for _ in range(recipe.epochs):
-        rng.shuffle(rows)
-        # Rows with the same vectors have their soft tokens at the same places.
-        rows.sort(key=lambda row: (row[0].item is None, row[0].user is None))
-        batches = [rows[i : i + recipe.batch] for i in range(0, len(rows), recipe.batch)]
-        rng.shuffle(batches)
-        for batch in batches:
-            loss = _loss(model, tokenizer, mapper, batch, recipe.noise)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(mapper.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            step, losses = step + 1, [*losses[-19:], loss.item()]
-            if step % 20 == 0 or step == steps:
-                progress(f"step {step}/{steps}  loss {sum(losses) / len(losses):.3f}")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.steps, pct_start=0.1)
+    for step, batch in enumerate(itertools.islice(_batches(rows, recipe), recipe.steps), 1):
+        loss = _loss(model, tokenizer, mapper, batch, recipe.noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(mapper.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses = [*losses[-19:], loss.item()]
+        if step % 20 == 0 or step == recipe.steps:
+            progress(f"step {step}/{recipe.steps}  loss {sum(losses) / len(losses):.3f}")
     folder.mkdir(parents=True, exist_ok=True)
     save_file(mapper.weights(), folder / FILE, metadata={"format": "pt"})
     (folder / FILE).chmod(0o644)  # the model server may run as another user
@@ -188,6 +181,15 @@ def _unit(vector: Vector) -> Any:
 def _ids(tokenizer: Any, text: str) -> list[int]:
     """Tokens of the answer, the end of turn included; a leading space, as the writer has it."""
     return [*tokenizer(f" {text}", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def _batches(rows: list[tuple[Shown, list[int]]], recipe: Recipe) -> Iterator[list[tuple[Shown, list[int]]]]:
+    """Endlessly, in shuffled order; those with vectors of the same kinds together, as far as it goes."""
+    rng = random.Random(recipe.seed)
+    while True:
+        shuffled = sorted(rng.sample(rows, len(rows)), key=lambda row: (row[0].item is None, row[0].user is None))
+        batches = [shuffled[i : i + recipe.batch] for i in range(0, len(rows), recipe.batch)]
+        yield from rng.sample(batches, len(batches))
 
 
 def _loss(model: Any, tokenizer: Any, mapper: Mapper, batch: Sequence[tuple[Shown, list[int]]], noise: float) -> Any:

@@ -1,0 +1,182 @@
+"""What is to be written, and about what, in; prompt, reasons to refuse a text, and template of its kind out. Pure.
+
+Kinds beside the recommendation: subject line, description for this user, answer to a question, summary of reviews. Facts
+are the only source; of a summary, the reviews are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from upwell.content.check import Limits, check
+from upwell.content.prompt import Facts, clean, fact_lines, prompt, reason_kind, reason_line
+from upwell.content.template import template
+
+
+class Kind(StrEnum):
+    """Kinds of texts."""
+
+    RECOMMENDATION = "recommendation"
+    """Why this item, in one or two sentences."""
+    SUBJECT = "subject"
+    """Subject line of a message, or copy of an advertisement: at most 60 characters."""
+    DESCRIPTION = "description"
+    """What the item is, for this user."""
+    ANSWER = "answer"
+    """To a customer's question, from the item's facts; or that they do not say it."""
+    SUMMARY = "summary"
+    """Of given reviews."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A text that is wanted. `question` belongs to an answer, `reviews` to a summary; the rest as in `prompt.prompt`."""
+
+    kind: Kind
+    facts: Facts
+    because: tuple[str, ...] = ()
+    reason: str = ""
+    taste: tuple[str, ...] = ()
+    question: str = ""
+    reviews: tuple[str, ...] = ()
+    language: str = "en"
+
+
+MAX_QUESTION: Final = 160
+MAX_REVIEW: Final = 160
+MAX_REVIEWS: Final = 6
+NOT_SAID: Final = "The facts do not say that."
+"""The answer where there is none. Nothing else may be said then."""
+LIMITS: Final[Mapping[Kind, Limits]] = {
+    Kind.RECOMMENDATION: Limits(),
+    Kind.SUBJECT: Limits(8, 60, 1, sentence=False),
+    Kind.DESCRIPTION: Limits(20, 400, 4),
+    Kind.ANSWER: Limits(2, 200, 2, named=False),
+    Kind.SUMMARY: Limits(20, 300, 3, named=False),
+}
+_INSTRUCTIONS: Final[Mapping[Kind, str]] = {
+    Kind.SUBJECT: "Write a subject line of at most 60 characters about this item. Use only these facts.",
+    Kind.DESCRIPTION: "Describe this item for the reader in one or two sentences. Use only these facts.",
+    Kind.ANSWER: f'Answer the question about this item from these facts, or say: "{NOT_SAID}"',
+    Kind.SUMMARY: "Summarise what reviewers say about this item in one or two sentences. Use only these reviews.",
+}
+_ABOUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "director": ("director", "directed", "who made"), "cast": ("star", "cast", "actor", "plays"),
+    "writer": ("writer", "wrote", "written"), "author": ("author", "wrote", "written"),
+    "runtime": ("how long", "runtime", "last"), "year": ("when", "year", "how old"),
+    "country": ("where", "country"), "language": ("language",), "price": ("price", "cost", "how much"),
+    "brand": ("brand", "who makes"), "material": ("material", "made of"), "colour": ("colour", "color"),
+    "weight": ("weight", "weigh", "heavy"), "categories": ("kind", "genre", "category", "sort"),
+}  # fmt: skip
+"""Words of a question by the fact that they ask for; any other fact is asked for by its name."""
+_WORD: Final = re.compile(r"[^\W\d_]{4,}")
+_SAYING: Final = frozenset(
+    """about according also among both find finds found from have item many more most much only others overall people praise praised
+    readers report review reviewer reviewers reviews said says some that their them they this viewers what while with write writes
+    mention mentions mixed opinions agree several praises liked""".split()
+)
+"""What a summary may say without a review that says it."""
+SUPPORTED: Final = 0.75
+"""Share of a summary's other words that reviews must hold."""
+
+
+def prompt_of(asked: Asked) -> str:
+    """The user message for the generator. Facts, question and reviews are delimited data."""
+    if asked.kind is Kind.RECOMMENDATION:
+        return prompt(asked.facts, asked.because, asked.language, reason=asked.reason, taste=asked.taste)
+    lines = [_INSTRUCTIONS[asked.kind], "---"]
+    if asked.kind is Kind.SUMMARY:
+        lines.append(f"title: {clean(asked.facts.title)}")
+        lines += [f"review: {clean(review, MAX_REVIEW)}" for review in asked.reviews[:MAX_REVIEWS]]
+    else:
+        lines += fact_lines(asked.facts)
+    lines.append("---")
+    if asked.kind is Kind.ANSWER:
+        lines.append(f"question: {clean(asked.question, MAX_QUESTION)}")
+    elif asked.kind is not Kind.SUMMARY:
+        lines.append("reason: " + reason_line(asked.because, reason=asked.reason, taste=asked.taste))
+    return "\n".join(lines)
+
+
+def check_of(text: str, asked: Asked) -> list[str]:
+    """Reasons to refuse the text, as those of `check.check`; besides `answer` and `summary`. Empty: it passes."""
+    facts, limits = asked.facts, LIMITS[asked.kind]
+    if asked.kind is Kind.ANSWER:
+        values = answering(asked.question, facts)
+        if text == NOT_SAID or not values:
+            wrong = bool(values) if text == NOT_SAID else True
+            return [f"answer: the facts {'say it' if values else 'do not say it'}"] if wrong else []
+        problems = check(text, facts, (), asked.language, limits)
+        if not any(value.casefold() in text.casefold() for value in values):
+            problems.append("answer: not what was asked")
+        return problems
+    if asked.kind is Kind.SUMMARY:
+        source = " ".join(asked.reviews)
+        reviewed = Facts(facts.title, facts.year, facts.categories, facts.attributes, source)
+        return check(text, reviewed, (), asked.language, limits) + _unsupported(text, source, facts)
+    return check(text, facts, asked.because, asked.language, limits, reason=asked.reason, taste=asked.taste)
+
+
+def template_of(asked: Asked) -> str:
+    """The text that answers where the model cannot: plain, and always faithful. English, but for the recommendation."""
+    facts = asked.facts
+    title = clean(facts.title)
+    kinds = " and ".join(clean(c, 40).lower() for c in facts.categories[:2])
+    match asked.kind:
+        case Kind.RECOMMENDATION:
+            return template(facts, asked.because, asked.language, reason=asked.reason, taste=asked.taste)
+        case Kind.SUBJECT:
+            why = {"similar": "For you", "taste": "Your taste", "popular": "Popular now", "new": "New here"}
+            line = f"{why.get(reason_kind(asked.because, asked.reason, asked.taste), 'For you')}: {title}"
+            return line if len(line) <= LIMITS[Kind.SUBJECT].max_chars else title[: LIMITS[Kind.SUBJECT].max_chars]
+        case Kind.DESCRIPTION:
+            told = [f"{title}{f' ({facts.year})' if facts.year is not None else ''}{f': {kinds}' if kinds else ''}."]
+            for key, value in list(facts.attributes.items())[:2]:
+                told.append(f"{key.replace('_', ' ').capitalize()}: {_listed(value)}.")
+            return " ".join(told)
+        case Kind.ANSWER:
+            values = answering(asked.question, facts)
+            return f"{_listed(values)}." if values else NOT_SAID
+        case _:
+            first = clean(asked.reviews[0], MAX_REVIEW) if asked.reviews else ""
+            quoted = first if first.endswith((".", "!", "?")) else f"{first}."
+            return f"A reviewer says: {quoted}" if first else f"There are no reviews of {title}."
+
+
+def answering(question: str, facts: Facts) -> list[str]:
+    """Values of the fact that the question asks for; empty where the facts do not say it.
+
+    >>> answering("Who directed it?", Facts("Alien", 1979, [], {"director": "Ridley Scott"}))
+    ['Ridley Scott']
+    >>> answering("How much does it cost?", Facts("Alien", 1979))
+    []
+    """
+    asked = clean(question, MAX_QUESTION).casefold()
+    known: dict[str, list[str]] = {"categories": list(facts.categories)}
+    if facts.year is not None:
+        known["year"] = [str(facts.year)]
+    known |= {key: [value] if isinstance(value, str) else list(value) for key, value in facts.attributes.items()}
+    for key, values in known.items():
+        words = (*_ABOUT.get(key, ()), key.replace("_", " "))
+        if values and any(re.search(rf"\b{re.escape(word)}", asked) for word in words):
+            return values
+    return []
+
+
+def _unsupported(text: str, source: str, facts: Facts) -> list[str]:
+    """A summary of other things than the reviews speak of. Beginnings of words are compared: `moving`, `moved`."""
+    own = {word for word in _WORD.findall(text.replace(facts.title, " ").casefold()) if word not in _SAYING}
+    known = {word[:5] for word in _WORD.findall(source.casefold())}
+    unknown = sorted(word for word in own if word[:5] not in known)
+    if len(unknown) > (1 - SUPPORTED) * len(own):
+        return [f"summary: no review says {', '.join(unknown)}"]
+    return []
+
+
+def _listed(value: str | Sequence[str]) -> str:
+    values = [value] if isinstance(value, str) else list(value)[:3]
+    return values[0] if len(values) == 1 else ", ".join(values[:-1]) + " and " + values[-1]
