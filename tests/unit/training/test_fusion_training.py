@@ -113,7 +113,7 @@ def test_figures_and_their_errors():
     assert figures.hr == pytest.approx(10 / len(exam))
     assert figures.ndcg == pytest.approx(sum(1 / math.log2(1 + rank) for rank in range(1, 11)) / len(exam))
     assert exam.figures(ranks, np.zeros(len(exam), bool)).questions == 0
-    assert exam.difference(ranks, ranks) == (0.0, 0.0)
+    assert exam.difference(ranks, ranks).as_dict() == {"ndcg@10": 0.0, "se": 0.0}
     values = np.random.default_rng(0).normal(size=400)
     alone = clustered_error(values, np.arange(400, dtype=np.int32))
     assert alone == pytest.approx(values.std(ddof=1) / 20, rel=1e-9)
@@ -182,7 +182,7 @@ def test_learned_strategies_find_what_the_mean_does_not_know(world):
     # So many dimensions that late fusion has room for all parts as they are.
     outcome = fusion_runs.compare(features, cut, names, Settings(), QUICK, data="made", dimension=64)
     found = outcome.report["strategies"]
-    assert list(found) == ["mean", *names]
+    assert list(found) == ["mean", "centred", *names]
     for name in names:
         gain = found[name]["against_mean"]
         assert gain["ndcg@10"] > 2 * gain["se"], (name, gain)
@@ -250,7 +250,7 @@ def test_the_command_trains_on_csv_files_and_keeps_a_version(world, tmp_path):
     done = CliRunner().invoke(app, [*given, "--strategy", "weighted,concat", "--epochs", "1", "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout.strip().splitlines()[-1])
-    assert set(report["strategies"]) == {"mean", "weighted", "concat"}
+    assert set(report["strategies"]) == {"mean", "centred", "weighted", "concat"}
     kept = load(tmp_path / "models" / report["version"])
     assert kept.version == report["version"]
     assert kept.about["encoders"] == features.versions

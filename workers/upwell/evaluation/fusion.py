@@ -129,6 +129,17 @@ class Figures:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of two ways to rank the same questions, in NDCG@10; the standard error as in `Figures`."""
+
+    ndcg: float
+    se: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"ndcg@10": round(self.ndcg, 4), "se": round(self.se, 4)}
+
+
 @dataclass(slots=True)
 class Exam:
     """The questions of a stretch of a log: the next item of a user who has a profile and has not consumed it yet."""
@@ -203,10 +214,10 @@ class Exam:
             clustered_error(gains, users),
         )  # fmt: skip
 
-    def difference(self, ranks: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[float, float]:
-        """NDCG@10 of `ranks` less that of `other`, question by question, and its standard error."""
+    def difference(self, ranks: NDArray[np.int64], other: NDArray[np.int64]) -> Difference:
+        """NDCG@10 of `ranks` less that of `other`, question by question."""
         gain = gains_of(ranks) - gains_of(other)
-        return float(gain.mean()), clustered_error(gain, self._users)
+        return Difference(float(gain.mean()), clustered_error(gain, self._users))
 
     def _profiles(self, vectors: Vectors) -> Vectors:
         """[questions, d] the profile of each question's user just before it."""

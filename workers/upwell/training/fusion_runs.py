@@ -21,7 +21,8 @@ from upwell.training.fusion import MODALITIES, STRATEGIES, Fusion, create
 from upwell.training.fusion_features import Features
 from upwell.training.fusion_fit import Course, Recipe
 
-BASELINE: Final = "mean"
+BASELINES: Final = ("mean", "centred")
+"""Where nothing is learned: what all others are measured against."""
 LATE_WIDTH: Final = 2
 """Late fusion keeps its modalities side by side: its vectors are so many times as wide."""
 
@@ -73,9 +74,8 @@ def compare(
     found: dict[str, Any] = {}
     models: dict[str, Fusion] = {}
     courses: dict[str, Course] = {}
-    base: NDArray[np.int64] | None = None
-    # The mean comes first: it is what all are measured against.
-    for name in dict.fromkeys([BASELINE, *strategies]):
+    base: dict[str, NDArray[np.int64]] = {}
+    for name in dict.fromkeys([*BASELINES, *strategies]):
         width = dimension or features.inputs["text"].shape[1]
         model = create(
             name, features.layout, width * (LATE_WIDTH if name == "late" and not dimension else 1), recipe.seed
@@ -87,8 +87,8 @@ def compare(
         say(name, 0, recipe.epochs, 0.0)
         course = fusion_fit.train(model, features, learned, valid, recipe, tick)
         ranks = test.ranks(fusion_fit.vectors(model, features))
-        base = ranks if base is None else base
-        gain, error = test.difference(ranks, base)
+        if name in BASELINES:
+            base[name] = ranks
         models[name], courses[name] = model, course
         found[name] = {
             "dimension": model.dimension,
@@ -99,7 +99,7 @@ def compare(
                 for modality in MODALITIES
                 if features.present[:, MODALITIES.index(modality)].any()
             },
-            "against_mean": {"ndcg@10": round(gain, 4), "se": round(error, 4)},
+            **{f"against_{other}": test.difference(ranks, theirs).as_dict() for other, theirs in base.items()},
             "weights": _weights(model, features),
             "training": course.as_dict(),
         }
