@@ -1,17 +1,19 @@
 """What the encoder refuses is found alone, whatever stands beside it; known items are not encoded again."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.events.contracts import Item
+from upwell.events.contracts import Item, Media
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.features import Features, ItemInput
 from upwell.items import embedding
 from upwell.items.embedding import embed, embed_newest
+from upwell.lifecycle import Stopped
 from upwell.media.errors import MediaRejected, MediaUnavailable
 
 
@@ -115,3 +117,45 @@ def test_a_flood_of_pictures_is_encoded_in_bounded_parts(monkeypatch: pytest.Mon
     assert embed(items, {}, encoder, lambda wanted: [picture] * len(wanted)) == {}
     assert len(encoder.texts) == 35
     assert encoder.largest == 10 * picture.nbytes
+
+
+def test_the_next_group_is_read_while_one_is_encoded_and_others_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "GROUP", 2)
+    monkeypatch.setattr(embedding, "LOOK_S", 0.01)
+    read_on, heard = threading.Event(), threading.Event()
+
+    class Patient(LengthEncoder):
+        def encode(self, items: Sequence[ItemInput]) -> list[Features]:
+            assert read_on.wait(30), "nothing is read while the first group is encoded"
+            assert heard.wait(30), "nobody is heard while the encoder works"
+            return super().encode(items)
+
+    def read(wanted: Sequence[Item]) -> Iterator[embedding.Input]:
+        for number, item in enumerate(wanted):
+            if number == 3:
+                read_on.set()
+            yield ItemInput(item.title)
+
+    def meanwhile() -> None:
+        if read_on.is_set():
+            heard.set()
+
+    known: dict[str, Features] = {}
+    items = [Item(f"i{n}", title="x" * n) for n in range(1, 6)]
+    assert embed(items, known, Patient(), read, meanwhile) == {}
+    assert known.keys() == {item.item_id for item in items}
+
+
+def test_what_interrupts_ends_the_batch() -> None:
+    def meanwhile() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        embed([Item("a", title="x")], {}, LengthEncoder(), meanwhile=meanwhile)
+
+
+def test_an_item_without_words_is_refused_where_words_are_all_that_is_read() -> None:
+    items = [Item("a", media=[Media("image", uri="https://example.org/a.png")]), Item("b", title="x")]
+    known: dict[str, Features] = {}
+    assert embed(items, known, LengthEncoder()).keys() == {"a"}
+    assert known.keys() == {"b"}

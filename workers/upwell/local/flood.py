@@ -280,7 +280,7 @@ class Flood:
 
     def _await(self, done: Callable[[], bool], what: str, progress: tuple[int, int] | None = None) -> None:
         moved, mark, told = time.monotonic(), -1, time.monotonic()
-        speeds: deque[tuple[float, int]] = deque(maxlen=40)
+        speeds: deque[tuple[float, int]] = deque(maxlen=120)
         while not done():
             self._check()
             self._memory()
