@@ -6,7 +6,7 @@ import pytest
 
 from upwell.content.prompt import Facts, facts_of
 from upwell.content.template import template
-from upwell.evaluation.content_facts import gazetteer, unsupported
+from upwell.evaluation.content_facts import gazetteer, planted, unsupported
 
 ATTRIBUTES = {"year": 1979, "director": "Ridley Scott", "cast": ["Sigourney Weaver", "Tom Skerritt"], "runtime": 117}
 ALIEN = facts_of("Alien", ["Horror", "Sci-Fi"], ATTRIBUTES)
@@ -68,3 +68,13 @@ def test_words_of_the_description_may_be_said():
     pig = Facts("Pig", None, ["Animals"], {}, "A pig from Denmark, drawn by Karl.")
     assert unsupported("Pig comes from Denmark.", pig, (), (), KNOWN) == []
     assert unsupported("Pig comes from Norway.", pig, (), (), KNOWN) == ["name: Norway"]
+
+
+def test_planted_inventions_are_found():
+    donor = facts_of("Heat", ["War"], {"year": 1995, "director": "Michael Mann", "cast": ["Al Pacino"]})
+    text = "You liked Jaws, so try Alien (1979), a horror film by Ridley Scott."
+    changed = planted(text, ALIEN, ["Jaws"], donor)
+    assert len(changed) == 4
+    for each in changed:
+        assert unsupported(each, ALIEN, ["Jaws"], (), KNOWN), each
+    assert planted(text, ALIEN, ["Jaws"], ALIEN) == []

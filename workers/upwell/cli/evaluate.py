@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from upwell.evaluation.content import Evaluation
 
 evaluate_app = typer.Typer(help="Judge what a deployment made.", no_args_is_help=True)
+
+NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage")
+"""Libraries of the extra `evaluation`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +60,11 @@ def content(
 
     settings = load(config, sets)
     with exits.mapped("evaluate content"):
-        try:
-            from upwell.evaluation import content as judge
-            from upwell.evaluation import content_report
-        except ModuleNotFoundError as error:
-            exits.fail(exits.CONFIG, f"{error.name} is missing: pip install 'upwell[evaluation]'")
+        if lacking := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+            exits.fail(exits.CONFIG, f"{', '.join(lacking)} missing: pip install 'upwell[evaluation]'")
+        from upwell.evaluation import content as judge
+        from upwell.evaluation import content_report
+
         plan = judge.Plan(limit, media, seed, references)
         found = judge.evaluate(settings, plan, lambda line: print(line, file=sys.stderr, flush=True))
         if report is not None:

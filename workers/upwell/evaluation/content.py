@@ -226,6 +226,12 @@ def _faithfulness(result: Evaluation, written: Sequence[Piece]) -> list[Measure]
         result.checked[content.content_id] = check(
             content.text, piece.facts, piece.because, content.language, reason=piece.reason
         )
+    donors = np.random.default_rng(result.plan.seed).permutation(len(written))
+    caught = [
+        bool(content_facts.unsupported(changed, piece.facts, piece.because, piece.taste, known))
+        for piece, donor in zip(written, donors, strict=True)
+        for changed in content_facts.planted(piece.content.text, piece.facts, piece.because, written[donor].facts)
+    ]
     n, why = len(written), "no texts by the model"
     kinds = Counter(kind for problems in result.findings.values() for kind in {p.partition(":")[0] for p in problems})
     note = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
@@ -237,6 +243,7 @@ def _faithfulness(result: Evaluation, written: Sequence[Piece]) -> list[Measure]
     ]
     return [
         share("faithful", sum(not p for p in result.findings.values()), n, why, note),
+        share("planted_found", sum(caught), len(caught), "no text holds what could be exchanged"),
         share("passes_check", sum(not p for p in result.checked.values()), n, why),
         share("reason_in_history", sum(told), len(told), "no text names a liked item whose user has a profile"),
     ]

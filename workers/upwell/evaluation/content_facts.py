@@ -105,6 +105,31 @@ def unsupported(
     return found + _roles(text, facts)
 
 
+def planted(text: str, facts: Facts, because: Sequence[str], donor: Facts) -> list[str]:
+    """The text with one invention each, taken from another item: its year, a person or a kind of it, its title.
+
+    What finds these finds such inventions; empty where the text holds nothing that could be exchanged.
+    """
+    found = []
+    if facts.year is not None and donor.year not in (None, facts.year):
+        found.append(text.replace(str(facts.year), str(donor.year)))
+    for own, others in ((_people(facts), _people(donor)), (facts.categories, donor.categories)):
+        strange = [value for value in others if value not in own]
+        if strange:
+            found += [_exchanged(text, value, strange[0]) for value in own[:1] if value[:1].isupper()]
+    if donor.title not in (facts.title, *because):
+        found += [_exchanged(text, title, donor.title) for title in because[:1]]
+    return [changed for changed in found if changed != text]
+
+
+def _people(facts: Facts) -> list[str]:
+    return [name for value in facts.attributes.values() if not isinstance(value, str) for name in value if " " in name]
+
+
+def _exchanged(text: str, one: str, other: str) -> str:
+    return re.sub(rf"(?<!\w){re.escape(one)}(?!\w)", lambda _: other, text, flags=re.IGNORECASE)
+
+
 def fold(text: str) -> str:
     """For comparison: compatibility forms and quotes unified, case folded, spaces single."""
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("–", "-")

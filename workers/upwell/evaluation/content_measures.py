@@ -65,6 +65,10 @@ ABOUT: Final[dict[str, About]] = {
         "Texts in which a second look at the facts in Postgres finds no title, name, number, kind or role that they lack.",
         target=0.95,
     ),
+    "planted_found": About(
+        "Faithfulness", "... planted inventions found",
+        "The same texts with a year, person, kind or title of another item put in: how many of them the second look finds.",
+    ),
     "passes_check": About(
         "Faithfulness", "Pass the worker's own check", "The same texts, by the check that let them through when they were written.",
     ),

@@ -23,7 +23,7 @@ from upwell.events.contracts import Media
 from upwell.inference.image import ImageEncoder
 from upwell.inference.repository import served
 from upwell.inference.safety import ImageSafety
-from upwell.inference.sound import SpeechRecognizer
+from upwell.inference.sound import SPEECH_RATE, SpeechRecognizer
 from upwell.media.errors import MediaError
 from upwell.media.prepare import Preparer
 from upwell.media.store import MediaStore
@@ -39,6 +39,8 @@ LIKENESS: Final = ["poster_ssim", "poster_psnr"]
 DISTANCE: Final = ["poster_frechet", "poster_frechet_floor"]
 NSFW: Final = ["nsfw_mean", "nsfw_largest", "nsfw_over_limit"]
 SPEECH: Final = ["speech_wer", "speech_exact"]
+SHORTEST, LONGEST = SPEECH_RATE // 10, 30 * SPEECH_RATE
+"""Samples that the recogniser takes."""
 
 Pixels = NDArray[np.uint8]
 
@@ -103,6 +105,10 @@ class Look:
     def _lack(self, why: str) -> None:
         self.seen.measures += missing([*LIKENESS, *DISTANCE, *NSFW, *SPEECH], why)
 
+    def _none(self, format_: str) -> str:
+        unread = f"; {self.seen.unread} media cannot be read from media.store" if self.seen.unread else ""
+        return f"no {format_} among the contents looked at that can be read{unread}"
+
     def _unread(self, piece: Piece, error: Exception) -> None:
         self.seen.unread += 1
         log.info("media.unread", content_id=piece.content.content_id, reason=str(error))
@@ -114,7 +120,7 @@ class Look:
 
     def _posters(self, pieces: Sequence[Piece], seed: int) -> None:
         if not pieces:
-            self.seen.measures += missing([*LIKENESS, *DISTANCE, *NSFW], "no posters among the contents looked at")
+            self.seen.measures += missing([*LIKENESS, *DISTANCE, *NSFW], self._none("poster"))
             return
         self._pictures_of(pieces)
         decoded: list[tuple[Piece, Pixels]] = []
@@ -209,7 +215,7 @@ class Look:
     def _speech(self, pieces: Sequence[Piece]) -> None:
         triton = self._settings.triton
         if not pieces or not served(triton.url, SPEECH_RECOGNIZER):
-            why = f"{SPEECH_RECOGNIZER} is not loaded" if pieces else "no speech among the contents looked at"
+            why = f"{SPEECH_RECOGNIZER} is not loaded" if pieces else self._none("speech")
             self.seen.measures += missing(SPEECH, why)
             return
         sounds: list[tuple[Piece, NDArray[np.float32]]] = []
@@ -219,8 +225,8 @@ class Look:
             except MediaError as error:
                 self._unread(piece, error)
                 continue
-            if prepared.speech is not None:
-                sounds.append((piece, prepared.speech))
+            if prepared.speech is not None and len(prepared.speech) >= SHORTEST:
+                sounds.append((piece, prepared.speech[:LONGEST]))
         self._say(f"listening to {len(sounds)} recordings")
         recognizer = SpeechRecognizer(triton.url, model=SPEECH_RECOGNIZER, timeout_s=300.0, options=triton.options)
         try:
