@@ -228,6 +228,21 @@ def test_a_host_that_never_answers_holds_up_its_items_alone(full_stack: Stack, p
         assert features(own).keys() == {f"good{number}" for number in range(24)}
 
 
+def test_asked_to_stop_while_media_do_not_come_it_leaves_the_batch_to_the_next(full_stack: Stack, prefix: str) -> None:
+    options = {"schemes": ["http"], "allow_private_hosts": ["127.0.0.1"], "fetch_timeout_s": 1}
+    with deployed(full_stack, prefix, items={**ALL, "media_patience_s": 600}, media=options) as own:
+        with silent_host() as host:
+            send(own, "a", [piece("image", f"{host}/a.png")], "Never", partition=0)
+            send(own, "b", [], "Only words", partition=0)
+            own.flush()
+            with own.worker("items") as worker:
+                eventually(lambda: any(line["event"] == "waiting" for line in worker.lines()), WAIT_S)
+                assert worker.stop(WAIT_S) == 0
+                assert any(line["event"] == "left_batch" for line in worker.lines())
+        assert own.committed("items", "items") == {}
+        assert own.read("item-features") == own.read("items.dlq") == []
+
+
 class Site(ThreadingHTTPServer):
     """Pictures; says when some have been asked for."""
 

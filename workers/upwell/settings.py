@@ -282,7 +282,9 @@ class MediaSettings(Group):
     decode_memory_mb: int = Field(2_048, ge=768, description="Address space of a decoding process, MiB.")
     decoders: PositiveInt = Field(1, description="Decoding processes of one worker.")
     item_timeout_s: PositiveFloat = Field(60, description="Deadline of all media of one item.")
-    store: str = Field("", description="Where made media go, as fsspec's URL: `file:///folder`, `s3://bucket/folder`.")
+    store: str = Field(
+        "", description="Where made and inline media go, as fsspec's URL: `file:///folder`, `s3://bucket/folder`."
+    )
     store_options: Options = Field({}, description="Any fsspec option of the store.")
 
 

@@ -14,7 +14,8 @@ from upwell.events.contracts import Interaction, Item, Media
 
 SIDE: Final = 256
 """Pixels of a picture."""
-WORDS: Final = tuple(
+PLACES: Final = np.arange(SIDE)
+WORDS: Final = np.array(
     "amber anchor apple arrow basket beacon bell bicycle bottle bridge bronze candle canvas castle cedar chair chalk cherry"
     " circus clock cloud cobalt comet copper coral cotton crane crystal dance desert drum eagle ember fabric feather fern"
     " field flute forest fountain garden glass granite guitar harbour hazel honey horizon island ivory jacket jasmine kettle"
@@ -23,7 +24,7 @@ WORDS: Final = tuple(
     " sketch smoke snow sparrow spring stone storm sugar summer table tea thunder tiger timber trail valley velvet violet"
     " violin walnut water willow window winter wood wool".split()
 )
-KINDS: Final = ("kitchen", "music", "garden", "travel", "books", "toys", "clothes", "art")
+KINDS: Final = np.array(["kitchen", "music", "garden", "travel", "books", "toys", "clothes", "art"])
 
 
 def made_items(count: int, folder: Path, seed: int, prefix: str = "item-") -> Iterator[Item]:
@@ -48,10 +49,9 @@ def _picture(rng: np.random.Generator) -> bytes:
     smooth = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize(
         (SIDE, SIDE), Image.Resampling.BICUBIC
     )
-    across, down = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     x, y, radius = rng.integers(15, 200, 3).tolist()
     pixels = np.asarray(smooth).copy()
-    pixels[(across - x) ** 2 + (down - y) ** 2 < radius**2] = rng.integers(0, 256, 3, dtype=np.uint8)
+    pixels[(PLACES - x) ** 2 + (PLACES[:, None] - y) ** 2 < radius**2] = rng.integers(0, 256, 3, dtype=np.uint8)
     into = io.BytesIO()
     Image.fromarray(pixels).save(into, "JPEG", quality=85)
     return into.getvalue()
