@@ -28,7 +28,7 @@ KINDS: Final = np.array(["kitchen", "music", "garden", "travel", "books", "toys"
 
 
 def made_items(count: int, folder: Path, seed: int, prefix: str = "item-") -> Iterator[Item]:
-    """Items whose pictures are written to `folder`: smooth colours and a shape, JPEG of 256 x 256 pixels, some 8 KB."""
+    """Items whose pictures are written to `folder`: smooth colours and a shape, JPEG of 256 x 256 pixels, some 5 KB."""
     for number in range(count):
         rng = np.random.default_rng((seed, number))
         item_id = f"{prefix}{number:06d}"

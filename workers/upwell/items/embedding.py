@@ -15,10 +15,12 @@ from upwell.inference.features import Features, ItemEncoder, ItemInput
 from upwell.items.cleaning import encoder_text
 from upwell.media.errors import MediaRejected, MediaUnavailable
 
-GROUP: Final = 64
-"""Items that are encoded together, two calls of the encoder ..."""
+GROUP: Final = 256
+"""Items that are encoded together: texts of like length share a call ..."""
+GROUP_MEDIA: Final = 64
+"""... as long as no more of them have pictures or sounds, two calls of the encoder, ..."""
 GROUP_BYTES: Final = 64 * 2**20
-"""... as long as their pictures and sounds are no more than this. Two groups are held, one that is encoded and one that
+"""... and these are no more than this. Two groups are held, one that is encoded and one that
 is read: a flood of items is no flood of memory."""
 LOOK_S: Final = 1.0
 """Longest time between two looks at what else there is to do."""
@@ -118,7 +120,7 @@ def embed(
             return thread.submit(_encode, group, encoder, known, refused)
 
         group: list[tuple[str, ItemInput]] = []
-        size = 0
+        size = with_media = 0
         for item, found in zip(fresh, read(fresh), strict=True):
             meanwhile()
             if isinstance(found, MediaRejected):
@@ -126,11 +128,12 @@ def embed(
             elif isinstance(found, MediaUnavailable):
                 missing = missing or found
             else:
-                if group and (len(group) == GROUP or size + found.nbytes > GROUP_BYTES):
+                if group and (len(group) == GROUP or with_media == GROUP_MEDIA or size + found.nbytes > GROUP_BYTES):
                     at_work = submit(group)
-                    group, size = [], 0
+                    group, size, with_media = [], 0, 0
                 group.append((item.item_id, found))
                 size += found.nbytes
+                with_media += found.nbytes > 0
         if group:
             at_work = submit(group)
         if at_work is not None:

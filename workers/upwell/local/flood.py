@@ -27,7 +27,7 @@ from upwell.events.codec import encode
 from upwell.events.contracts import Item
 from upwell.inference.features import MODALITIES, FusionEncoder, ItemInput
 from upwell.items.cleaning import clean_item
-from upwell.items.embedding import GROUP
+from upwell.items.embedding import GROUP_MEDIA
 from upwell.items.reading import Reading
 from upwell.local.errors import StackError
 from upwell.local.publisher import Publisher
@@ -243,8 +243,8 @@ class Flood:
             reading.begin()
             inputs = [found for found in reading([clean_item(item) for item in items]) if isinstance(found, ItemInput)]
             began = time.perf_counter()
-            for start in range(0, len(inputs), GROUP):
-                encoder.encode(inputs[start : start + GROUP])
+            for start in range(0, len(inputs), GROUP_MEDIA):
+                encoder.encode(inputs[start : start + GROUP_MEDIA])
             return len(inputs) / (time.perf_counter() - began)
         finally:
             reading.close()
