@@ -74,6 +74,10 @@ class History:
         self._ring["row"][found] = row
         return waiting
 
+    def mark_all(self, applied: NDArray[np.bool_]) -> None:
+        """Say of each event, oldest first, whether its item's vector is in the profile; before any is added."""
+        self._ring["applied"][: self.size] = applied
+
     def pack(self) -> bytes:
         events = self.events().copy()
         events["row"] = -1

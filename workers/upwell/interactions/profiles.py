@@ -20,6 +20,15 @@ from upwell.ranking.formats import Reactions
 from upwell.ranking.profile import EMPTY_BASE, add, decay
 from upwell.store.profiles import STATE_VERSION, ProfileRow
 
+
+class OtherModel(Inconsistent):
+    """A stored profile was made with a model that this worker does not use; another worker may have gone over to it."""
+
+    def __init__(self, message: str, model_version: str) -> None:
+        super().__init__(message)
+        self.model_version = model_version
+
+
 NEVER = -1
 DAY_MS = 86_400_000
 
@@ -71,6 +80,10 @@ class Profiles:
         """Item hash to slots with events that wait for its vector."""
         self.model_version = ""
         """Of the items' vectors; empty until one is known."""
+        self.retired: frozenset[str] = frozenset()
+        """Models that were live before: profiles made with them are rebuilt from their history."""
+        self.rebuilt = 0
+        """Profiles rebuilt since this was last looked at."""
         self.forgotten = 0
         """Events that left the dedupe window since this was last looked at."""
         self._hashes: dict[int, int] = {}
@@ -78,6 +91,13 @@ class Profiles:
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    def change_model(self, model_version: str, retired: Iterable[str]) -> None:
+        """Go over to another model, the catalogue's: everybody is read back, and rebuilt, when next met."""
+        self.drop(set(self.partitions[list(self.slots.values())].tolist()))
+        self.model_version = model_version
+        self.retired = frozenset(retired)
+        self.vectors = np.zeros((len(self.bases), self.catalogue.dimension), np.float32)
 
     def fit_dimension(self) -> None:
         """Widen the vectors once the catalogue's first item has said how wide they are."""
@@ -225,9 +245,10 @@ class Profiles:
                 f"profiles.half_life_days is {self.half_life_ms / DAY_MS:g}, the stored profiles were made with "
                 f"{row.half_life_ms / DAY_MS:g}: put it back, or start with a new group prefix and schema"
             )
-        if row.model_version and self.model_version and row.model_version != self.model_version:
+        stale = bool(row.model_version and self.model_version and row.model_version != self.model_version)
+        if stale and row.model_version not in self.retired:
             raise self._other_model(f"the profile of {row.user_id!r}", row.model_version)
-        if row.vector.any():
+        if row.vector.any() and not stale:
             if self.vectors.shape[1] == 0:  # no item is known yet, and profiles have been
                 self.vectors = np.zeros((len(self.bases), len(row.vector)), np.float32)
             if len(row.vector) != self.vectors.shape[1]:
@@ -246,6 +267,9 @@ class Profiles:
         events = history.events()
         rows = np.fromiter((self._hashes.get(key, -1) for key in events["item"].tolist()), np.int32, len(events))
         history.set_rows(rows)
+        if stale:
+            self._rebuild(slot, history, rows)
+            events = history.events()
         for index in np.flatnonzero(events["applied"] == 0):
             item, found = int(events["item"][index]), int(rows[index])
             if found >= 0 and self.catalogue.known[found]:
@@ -253,11 +277,27 @@ class Profiles:
             else:
                 self.waiting.setdefault(item, set()).add(slot)
 
-    def _other_model(self, whose: str, made_with: str) -> Inconsistent:
-        return Inconsistent(
+    def _rebuild(self, slot: int, history: History, rows: NDArray[np.int32]) -> None:
+        """The profile of a history just unpacked, under the model of the catalogue: the same sum of other vectors.
+
+        What has left the history is not in it: it weighs little, or the user has more events than are kept.
+        """
+        self.rebuilt += 1
+        events = history.events()
+        known = (rows >= 0) & self.catalogue.known[np.maximum(rows, 0)]
+        self.bases[slot] = EMPTY_BASE
+        for event, row, here in zip(events, rows.tolist(), known.tolist(), strict=True):
+            if here and event["weight"]:
+                base, factor = decay(int(event["time"]), self.half_life_ms)
+                add(self.vectors, self.bases, slot, self.catalogue.vectors[row], float(event["weight"]), base, factor)
+        history.mark_all(known)
+
+    def _other_model(self, whose: str, made_with: str) -> OtherModel:
+        return OtherModel(
             f"{whose}: made with {made_with}, the items have {self.model_version}, {self.catalogue.dimension} "
             "dimensions: the encoder was changed under stored profiles. Put the old model back, or start with a new "
-            "group prefix, schema and topics"
+            "group prefix, schema and topics",
+            made_with,
         )
 
     def _learn_hashes(self) -> None:

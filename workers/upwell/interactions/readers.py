@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 import numpy as np
+import psycopg
 import structlog
 from confluent_kafka.admin import AdminClient
 from numpy.typing import NDArray
@@ -25,12 +26,13 @@ from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.formats import Formats
 from upwell.ranking.popularity import Popularity
 from upwell.settings import Settings
+from upwell.store.models import ModelStore, State, Version
 from upwell.store.snapshots import SnapshotStore
 
 log = structlog.get_logger("upwell.interactions")
 
 
-class State(msgspec.Struct, array_like=True):
+class Learned(msgspec.Struct, array_like=True):
     """A snapshot of what is learned from `statistics`."""
 
     half_life_ms: float
@@ -43,25 +45,42 @@ class State(msgspec.Struct, array_like=True):
     """Format to [shown, liked]."""
 
 
+LOOK_S = 1.0
+"""How often it is asked which model is live."""
 SHARD = 0
 """There is one statistics shard, partition 0."""
 
 
 class FeatureReader:
-    """Keeps the catalogue as `item-features` says."""
+    """Keeps the catalogue as `item-features` says, under one model version at a time.
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    Records of a version that is to follow are kept aside until it is live and all of them have been read.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, models: ModelStore) -> None:
         self.catalogue = catalogue
         self.model_version = ""
+        self.retired: set[str] = set()
+        """Versions that were live before."""
         self.arrived: list[str] = []
         """Items whose vector has become known since the list was last taken."""
         self.deleted: list[str] = []
         """Items deleted since the list was last taken."""
         self.tombstones: set[str] = set()
         """All items whose deletion the topic still tells."""
+        self._models = models
+        self._live: Version | None = None
+        self._ahead: set[str] = set()
+        """Versions that are to follow."""
+        self._aside: dict[str, dict[str, ItemFeatures]] = {}
+        """Their records, by item."""
+        self._look_at = 0.0
         self._reader = LogReader(settings.kafka, topics.real(settings.kafka, Topic.ITEM_FEATURES), "item-features")
 
     def to_end(self) -> None:
+        self._look()
+        if self._live is not None:
+            self.model_version = self._live.model_version
         for batch in self._reader.to_end():
             self._learn(batch)
 
@@ -75,31 +94,70 @@ class FeatureReader:
     def poll(self) -> None:
         if batch := self._reader.read():
             self._learn(batch)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            try:
+                self._look()
+            except psycopg.OperationalError as error:
+                log.warning("models.unread", error=str(error).strip())
+
+    @property
+    def following(self) -> str:
+        """The version to go over to now: it is live, and everything under it has been read. Empty: none."""
+        live = self._live
+        if live is None or not self.model_version or live.model_version == self.model_version:
+            return ""
+        positions = self._reader.positions
+        read = all(positions.get(number, 0) >= offset for number, offset in live.features_offsets.items())
+        return live.model_version if read else ""
+
+    def go_over(self, deleted: Iterable[tuple[str, NDArray[np.float32]]]) -> None:
+        """Make the catalogue that of `following`.
+
+        Args:
+            deleted: vectors of deleted items, under it.
+        """
+        self.retired.add(self.model_version)
+        self.model_version = self.following
+        self._ahead.discard(self.model_version)
+        self.catalogue.forget_vectors()
+        for features in self._aside.pop(self.model_version, {}).values():
+            self._put(features)
+        self.keep_deleted(deleted)
+        self.arrived = []
+
+    def expects(self, model_version: str) -> bool:
+        """Whether this worker is to go over to a version that it has met: another one did so before."""
+        self._look()
+        return model_version in self._ahead
 
     def close(self) -> None:
         self._reader.close()
+
+    def _look(self) -> None:
+        versions = self._models.versions()
+        self._live = next((v for v in versions if v.state is State.LIVE), None)
+        self.retired |= {v.model_version for v in versions if v.state is State.RETIRED} - {self.model_version}
+        self._ahead = {v.model_version for v in versions if v.state is not State.RETIRED} - {self.model_version}
+        self._aside = {version: kept for version, kept in self._aside.items() if version in self._ahead}
 
     def _learn(self, batch: list) -> None:  # type: ignore[type-arg]
         for message in batch:
             raw = message.value()
             if raw is None:
                 item_id = message.key().decode("utf-8", "replace")
+                for kept in self._aside.values():
+                    kept.pop(item_id, None)
                 self.catalogue.remove(item_id)
                 self.deleted.append(item_id)
                 self.tombstones.add(item_id)
                 continue
             try:
                 features = decode(ItemFeatures, raw)
-                vector = np.frombuffer(features.vector, "<f4")
                 if self.model_version and features.model_version != self.model_version:
-                    raise Inconsistent(
-                        f"item {features.item_id!r} has features of model {features.model_version}, others of "
-                        f"{self.model_version}: the encoder was changed under stored profiles. Put the old model back, "
-                        "or start with a new group prefix, schema and topics"
-                    )
-                _, new = self.catalogue.put(
-                    features.item_id, vector, features.title, features.categories, features.quality
-                )
+                    self._keep_aside(features)
+                    continue
+                new = self._put(features)
             except (DecodeError, ValueError) as error:
                 # Only Upwell writes here; a foreign record is passed over, and said.
                 log.error(
@@ -110,6 +168,28 @@ class FeatureReader:
             self.tombstones.discard(features.item_id)
             if new:
                 self.arrived.append(features.item_id)
+
+    def _put(self, features: ItemFeatures) -> bool:
+        vector = np.frombuffer(features.vector, "<f4")
+        _, new = self.catalogue.put(features.item_id, vector, features.title, features.categories, features.quality)
+        return new
+
+    def _keep_aside(self, features: ItemFeatures) -> None:
+        """A record of another version: of one that is to follow, or of one that was.
+
+        Raises:
+            Inconsistent: of neither.
+        """
+        version = features.model_version
+        if version not in self.retired and version not in self._ahead:
+            self._look()
+        if version in self._ahead:
+            self._aside.setdefault(version, {})[features.item_id] = features
+        elif version not in self.retired:
+            raise Inconsistent(
+                f"item {features.item_id!r} has features of model {version}, others of {self.model_version}: the encoder "
+                "was changed under stored profiles. Put the old model back, and let `upwell models prepare` the new one"
+            )
 
 
 class StatisticsReader:
@@ -141,7 +221,7 @@ class StatisticsReader:
         if snapshot is None:
             return low
         offset, state = snapshot
-        held = msgspec.msgpack.decode(state, type=State)
+        held = msgspec.msgpack.decode(state, type=Learned)
         if offset > high or held.half_life_ms != self.popularity.half_life_ms:
             log.warning("snapshot.ignored", offset=offset, log_end=high, half_life_ms=held.half_life_ms, again_from=low)
             return low
@@ -167,7 +247,7 @@ class StatisticsReader:
         position = self._reader.positions.get(SHARD, 0)
         if position > self._stored:
             popularity, formats = self.popularity, self.formats
-            state = State(popularity.half_life_ms, *popularity.state(self.catalogue.ids), formats.base, formats.sums)
+            state = Learned(popularity.half_life_ms, *popularity.state(self.catalogue.ids), formats.base, formats.sums)
             self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(state))
             self._stored = position
 

@@ -40,7 +40,7 @@ from upwell.events.contracts import (
 )
 from upwell.events.hashing import format_of, identifier, key64
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
-from upwell.interactions.profiles import Profiles, Shown
+from upwell.interactions.profiles import OtherModel, Profiles, Shown
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
 from upwell.interactions.slate import ranked_items
 from upwell.interactions.write_behind import WriteBehind
@@ -53,6 +53,7 @@ from upwell.ranking.profile import unit
 from upwell.ranking.scoring import Mix
 from upwell.settings import Settings
 from upwell.store import database
+from upwell.store.models import ModelStore
 from upwell.store.profiles import Log, ProfileStore
 from upwell.store.snapshots import SnapshotStore
 from upwell.telemetry import metrics
@@ -63,6 +64,8 @@ WORKER = "interactions"
 DAY_MS = 86_400_000
 COUNTS_PER_RECORD = 1_000
 """Ids and categories are bounded, so that a record of so many counts stays far below a broker's usual limit."""
+SWEPT = 50
+"""Profiles rebuilt at a time."""
 STRONGEST = 2.0
 """A rating counts at most this often, up or down, whatever its value says."""
 
@@ -79,14 +82,13 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     catalogue = Catalogue()
     popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
     formats = Formats(settings.content.formats_half_life_days * DAY_MS)
-    features = FeatureReader(settings, catalogue)
     snapshots = SnapshotStore(settings.postgres)
     statistics = StatisticsReader(settings, admin, catalogue, popularity, formats, snapshots)
-    features.to_end()
-    statistics.to_end()
-    log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
-
     with database.pool(settings.postgres) as connections:
+        features = FeatureReader(settings, catalogue, ModelStore(connections))
+        features.to_end()
+        statistics.to_end()
+        log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
         source = Log(clients.group_id(kafka, WORKER), identity.cluster_id(admin), identity.topic_id(admin, name), name)
         store = ProfileStore(connections, source)
         profiles = Profiles(settings.profiles.cache_users, catalogue, settings.profiles.half_life_days * DAY_MS)
@@ -199,6 +201,8 @@ class Pipeline:
         self.deleted: set[str] = set()
         """Items that rankings may still hold."""
         self._reissue_after = 0.0
+        self._sweeping = True
+        """Stored profiles of an older model may be left."""
         self._paused = False
         self.rankings_topic = topics.real(settings.kafka, Topic.RANKINGS)
         self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["normal"])
@@ -225,6 +229,13 @@ class Pipeline:
             metrics.LAG.labels(WORKER).set(self.bus.lag())
             if batch is not None:
                 self._try(batch)
+            elif self._sweeping and self.ownership.live:
+                self._sweep()
+        except OtherModel as error:
+            if not self.features.expects(error.model_version):
+                raise
+            log.info("model.ahead", model_version=error.model_version, reason="another worker has gone over already")
+            self.bus.restart()
         except Aborted:
             metrics.ABORTS.labels(WORKER).inc()
             self.bus.restart()
@@ -472,9 +483,12 @@ class Pipeline:
     def _learn(self) -> None:
         """Take in new item features and statistics; both only ever between batches."""
         self.features.poll()
+        if self.features.following:
+            self._go_over()
         self.statistics.poll()
         self.profiles.model_version = self.features.model_version
         self.profiles.fit_dimension()
+        self.profiles.retired = frozenset(self.features.retired)
         self.write_behind.model_version = self.features.model_version
         if self.features.arrived:
             arrived, self.features.arrived = self.features.arrived, []
@@ -489,7 +503,33 @@ class Pipeline:
         if self.ownership.taken:
             # The former owner may have died before it replaced what was deleted.
             self.ownership.taken = False
+            self._sweeping = True
             self.deleted.update(self.features.tombstones)
+
+    def _go_over(self) -> None:
+        """Go over to the model that is live now, at the offsets where the partitions stand."""
+        model_version, store = self.features.following, self.ownership.store
+        # What was made with the old model is stored as the old model's.
+        self.write_behind.flush_now()
+        if self.write_behind.refused():
+            return
+        self.features.go_over(store.deleted_vectors(model_version))
+        self.profiles.change_model(model_version, self.features.retired)
+        store.record_switch(model_version, self.ownership.state)
+        self._sweeping = True
+        log.info("model.live", model_version=model_version, offsets=dict(self.ownership.state))
+
+    def _sweep(self) -> None:
+        """Rebuild some stored profiles of an older model while nothing comes in; those of users who do are anyway."""
+        if not self.features.model_version:
+            return
+        users = self.ownership.store.stale_users(sorted(self.ownership.state), self.features.model_version, SWEPT)
+        self._sweeping = bool(users)
+        if users:
+            self.profiles.load(users, self.ownership.store.read, self.batches, self.write_behind.landed)
+            slots = [self.profiles.slots[user_id] for user_id, _ in users]
+            self._behind(slots, self._state_of(slots))
+            self.write_behind.flush_now()
 
     def _reissue_deleted(self) -> None:
         """Publish anew the rankings whose newest slate holds a deleted item."""

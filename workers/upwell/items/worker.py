@@ -34,6 +34,7 @@ from upwell.items.cleaning import clean_item, quality
 from upwell.items.embedding import embed_newest, text_only
 from upwell.items.keeping import Keeper, mark_near_duplicates
 from upwell.items.reading import Reading
+from upwell.items.switching import Switch
 from upwell.lifecycle import Stop, Stopped, insist
 from upwell.media.errors import MediaUnavailable
 from upwell.media.prepare import Preparer
@@ -41,6 +42,7 @@ from upwell.media.store import open_store
 from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.items import Embedding, ItemRow, ItemStore, Place
+from upwell.store.models import ModelStore, State, Version
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.items")
@@ -64,12 +66,20 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     """
     kafka = settings.kafka
     name = topics.real(kafka, Topic.ITEMS)
-    topic_id = identity.topic_id(clients.admin(kafka), name)
-    encoder, reading = _encoder(settings)
+    admin = clients.admin(kafka)
+    topic_id, features_topic = identity.topic_id(admin, name), topics.real(kafka, Topic.ITEM_FEATURES)
+    reading = _reading(settings)
     with database.pool(settings.postgres) as connections:
+        models = ModelStore(connections)
+        live = next((v.served_as for v in _versions(models) if v.state is State.LIVE), "")
+        encoder = connect(settings, live)
         bus = TransactionalConsumer(kafka, WORKER, slot, [name])
         store, audience = ItemStore(connections, topic_id), Audience(connections, settings.content)
-        pipeline = Pipeline(settings, stop, bus, encoder, reading, store, audience)
+        switch = Switch(
+            models, bus, topic_id, features_topic, lambda served_as: connect(settings, served_as),
+            lambda: identity.ends(admin, features_topic), reading or text_only,
+        )  # fmt: skip
+        pipeline = Pipeline(settings, stop, bus, encoder, reading, store, audience, switch)
         log.info("ready", metrics_port=metrics_port)
         try:
             while not stop:
@@ -79,20 +89,39 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         finally:
             bus.close()
             pipeline.keeper.close()
-            encoder.close()
+            pipeline.encoder.close()
+            switch.close()
             if reading is not None:
                 reading.close()
     log.info("stopped")
 
 
-def _encoder(settings: Settings) -> tuple[ItemEncoder, Reading | None]:
-    """Of texts alone, or of all modalities that the settings name, with what reads their media."""
+def connect(settings: Settings, served_as: str = "") -> ItemEncoder:
+    """The encoder of texts alone, or of all modalities that the settings name.
+
+    Args:
+        served_as: its name on Triton; empty: as the settings say.
+    """
     triton, options = settings.triton, settings.triton.options
     if settings.items.modalities == ["text"]:
-        text = TextEncoder(triton.url, model=triton.text_encoder, timeout_s=triton.encode_timeout_s, options=options)
-        return TextFeatures(text), None
-    encoder = FusionEncoder(triton.url, model=triton.item_features, timeout_s=triton.fuse_timeout_s, options=options)
-    return encoder, Reading(Preparer(settings.media), settings.items.modalities, settings.items.media_patience_s)
+        model = served_as or triton.text_encoder
+        return TextFeatures(TextEncoder(triton.url, model=model, timeout_s=triton.encode_timeout_s, options=options))
+    model = served_as or triton.item_features
+    return FusionEncoder(triton.url, model=model, timeout_s=triton.fuse_timeout_s, options=options)
+
+
+def _reading(settings: Settings) -> Reading | None:
+    """What reads the media of items, where there is more than their text to read."""
+    if settings.items.modalities == ["text"]:
+        return None
+    return Reading(Preparer(settings.media), settings.items.modalities, settings.items.media_patience_s)
+
+
+def _versions(models: ModelStore) -> list[Version]:
+    for attempt in database.retrying():
+        with attempt:
+            return models.versions()
+    raise AssertionError("unreachable")
 
 
 @dataclass(slots=True)
@@ -119,6 +148,7 @@ class Pipeline:
         reading: Reading | None,
         store: ItemStore,
         audience: Audience,
+        switch: Switch,
     ) -> None:
         self.stop = stop
         self.bus = bus
@@ -127,6 +157,7 @@ class Pipeline:
         self.store = store
         self.audience = audience
         self.keeper = Keeper(open_store(settings.media), settings.media.max_bytes)
+        self.switch = switch
         self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
@@ -136,6 +167,7 @@ class Pipeline:
     def step(self) -> None:
         """Poll, process, commit; after an abort the batch is read again, after an unknown failure in halves."""
         metrics.LAG.labels(WORKER).set(self.bus.lag())
+        self._switch()
         batch = self.bus.poll(self.suspects.limit(self.batch_size, self.bus.assigned), WAIT_S)
         if batch is None:
             return
@@ -156,6 +188,18 @@ class Pipeline:
             self.suspects.passed(batch.records, batch.positions)
             for output in outputs:
                 metrics.OUTPUTS.labels(WORKER, output.topic).inc()
+
+    def _switch(self) -> None:
+        """A little for the model version that is to follow; once it is live, it is this worker's."""
+        try:
+            live = self.switch.step()
+        except Aborted as error:
+            log.warning("switch.aborted", reason=str(error))
+            self.bus.restart()
+        else:
+            if live is not None:
+                self.encoder.close()
+                self.encoder = live
 
     def _process(self, batch: Batch) -> list[Output]:
         valid, outputs = self._read(batch)
@@ -209,9 +253,13 @@ class Pipeline:
         ids = [item_id for item_id, changes in valid.items() if changes[-1].item.op != "delete"]
         if not ids:
             return {item_id: changes[-1] for item_id, changes in valid.items()}, [], "", []
-        model_version = self._insist(batch, lambda: self.encoder.model_version)
+        following = self.switch.encoder if self.switch.switching else None
+        encoder = following or self.encoder
+        model_version = self._insist(batch, lambda: encoder.model_version)
         with metrics.STAGE_SECONDS.labels(WORKER, "known").time():
             stored = self._insist(batch, lambda: self.store.known(ids, model_version))
+            if following is not None:
+                stored = self._insist(batch, lambda: self.switch.prepared(ids)) | stored
         known = {id_: Features(one.vector, one.modalities, {}, one.perceived) for id_, one in stored.items()}
         if self.reading is not None:
             self.reading.begin()
@@ -219,7 +267,7 @@ class Pipeline:
         with metrics.STAGE_SECONDS.labels(WORKER, "encode").time():
             records = {item_id: [change.item for change in changes] for item_id, changes in valid.items()}
             alive = self._alive(batch)
-            newest = self._insist(batch, lambda: embed_newest(records, known, self.encoder, read, alive))
+            newest = self._insist(batch, lambda: embed_newest(records, known, encoder, read, alive))
         letters = [_refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused]
         counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
         rows = [self._row(change, known[id_]) for id_, change in counting.items() if change.item.op != "delete"]

@@ -67,6 +67,12 @@ class Catalogue:
         self.categories[row] = categories
         return row, bool(new)
 
+    def forget_vectors(self) -> None:
+        """Begin anew with another model's vectors: rows and titles stay, nothing is known or a candidate any more."""
+        self.vectors = np.zeros((len(self.known), 0), np.float32)
+        self.known[:] = False
+        self.live[:] = False
+
     def remove(self, item_id: str) -> int | None:
         """No candidate any more; the vector stays for profiles. Returns the row, None where it was none before."""
         row = self.rows.get(item_id)

@@ -121,6 +121,24 @@ class ProfileStore:
                 rows = cursor.execute(sql("deleted_vectors"), {"model_version": model_version}).fetchall()
         return [(item_id, arrays.vector(sent)) for item_id, sent in rows]
 
+    def stale_users(self, partitions: Sequence[int], model_version: str, at_most: int) -> list[tuple[str, int]]:
+        """(user, partition) of profiles that another model made than this one, latest first."""
+        parameters = {"partitions": list(partitions), "model_version": model_version, "at_most": at_most}
+        for attempt in database.retrying():
+            with attempt, database.transaction(self._connections) as cursor:
+                return cursor.execute(sql("stale_profiles"), parameters).fetchall()
+        raise AssertionError("unreachable")
+
+    def record_switch(self, model_version: str, positions: dict[int, int]) -> None:
+        """Note at which offset each partition's profiles went over to a model."""
+        parameters = {
+            "group_id": self.log.group_id, "topic": self.log.topic, "model_version": model_version,
+            "partitions": list(positions), "next_offsets": list(positions.values()),
+        }  # fmt: skip
+        for attempt in database.retrying():
+            with attempt, database.transaction(self._connections) as cursor:
+                cursor.execute(sql("switch_record"), parameters)
+
     def users_shown(self, items: Sequence[str], partitions: Sequence[int]) -> list[tuple[str, int]]:
         """(user, partition) of users whose newest stored slate holds one of the items."""
         for attempt in database.retrying():

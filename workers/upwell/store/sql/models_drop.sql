@@ -1,0 +1,1 @@
+DELETE FROM model_versions WHERE model_version = %(model_version)s AND state = 'preparing'

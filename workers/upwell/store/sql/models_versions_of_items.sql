@@ -1,0 +1,1 @@
+SELECT DISTINCT model_version FROM items WHERE vector IS NOT NULL
