@@ -82,6 +82,17 @@ def test_a_common_beginning_is_read_once(llama, reference):
 
 
 @pytest.mark.parametrize("kind", ["llama", "general"])
+def test_states_that_are_asked_for_are_read_though_they_are_common(kind, llama, general, reference):
+    own = llama.Llama(reference, "fp32") if kind == "llama" else general.General(reference, "fp32")
+    texts = [[*PROMPTS[0], 40, 41, last] for last in (42, 43, 44)]
+    with torch.inference_mode():
+        for _ in range(3):
+            for row, states in enumerate(own.states(texts, [4, 4, 5])):
+                assert len(states) == (5 if row == 2 else 4)
+                _close(own.logits(states), _logits(reference, texts[row])[-len(states) :])
+
+
+@pytest.mark.parametrize("kind", ["llama", "general"])
 def test_rows_that_have_ended_leave_the_batch(kind, llama, general, reference):
     own = llama.Llama(reference, "fp32") if kind == "llama" else general.General(reference, "fp32")
     with torch.inference_mode():

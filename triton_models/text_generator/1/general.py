@@ -36,11 +36,10 @@ class General:
         run = Run(self, prompts)
         return run, run.read(prompts, soft)[:, -1]
 
-    def states(self, prompts, soft=None):
-        """As `Llama.states`; all tokens' states."""
-        run = Run(self, prompts)
-        states = run.read(prompts, soft)
-        return [row[-len(prompt) :] for row, prompt in zip(states, prompts, strict=True)]
+    def states(self, prompts, counts, soft=None):
+        """As `Llama.states`."""
+        states = Run(self, prompts).read(prompts, soft)
+        return [row[-count:] for row, count in zip(states, counts, strict=True)]
 
 
 class Run:

@@ -133,9 +133,10 @@ class Generator:
         """Of the texts as answers to the rows: (sum of log probabilities, tokens), the end of turn included; n each."""
         answers = [self._answer(text) for text in texts]
         given = [row.tokens + answer[:-1] for row, answer in zip(rows, answers, strict=True)]
+        states = self.model.states(given, [len(answer) for answer in answers], [row.soft for row in rows])
         found = []
-        for states, answer in zip(self.model.states(given, [row.soft for row in rows]), answers, strict=True):
-            shares = torch.log_softmax(self.model.logits(states[-len(answer) :]), dim=1)
+        for states_of, answer in zip(states, answers, strict=True):
+            shares = torch.log_softmax(self.model.logits(states_of), dim=1)
             found.append(float(shares[torch.arange(len(answer)), torch.tensor(answer)].sum()))
         return found, [len(answer) for answer in answers]
 

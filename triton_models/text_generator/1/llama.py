@@ -70,17 +70,18 @@ class Llama:
         soft: per prompt [k, hidden] or None, in the place of its k negative ids.
         Returns (Run, last states [n, hidden] of the prompts' last tokens).
         """
-        run, states = self._read(prompts, room, soft)
+        run, states = self._read(prompts, [1] * len(prompts), room, soft)
         lasts = torch.tensor([len(states_of) for states_of in run.unshared]).cumsum(0) - 1
         return run, states[lasts]
 
-    def states(self, prompts, soft=None):
-        """Per prompt the last states [n, hidden] of its last n tokens: at least those that are not common to all prompts."""
-        run, states = self._read(prompts, 0, soft)
-        return list(states.split([len(rest) for rest in run.unshared]))
+    def states(self, prompts, counts, soft=None):
+        """Per prompt the last states [n, hidden] of its last n tokens, `counts` of them."""
+        run, states = self._read(prompts, counts, 0, soft)
+        parts = states.split([len(rest) for rest in run.unshared])
+        return [part[-count:] for part, count in zip(parts, counts, strict=True)]
 
-    def _read(self, prompts, room, soft):
-        keys, shared = self._begin_with(prompts)
+    def _read(self, prompts, counts, room, soft):
+        keys, shared = self._begin_with(prompts, counts)
         run = Run(self, [prompt[shared:] for prompt in prompts], shared, room)
         if shared:
             for layer, (key, value) in enumerate(keys):
@@ -93,9 +94,9 @@ class Llama:
         self._keep_shared(prompts, run)
         return run, states
 
-    def _begin_with(self, prompts):
-        """Kept keys and values of what all prompts begin with, and how many tokens that is; one is left to be read."""
-        room = min(map(len, prompts)) - 1
+    def _begin_with(self, prompts, counts):
+        """Kept keys and values of what all prompts begin with, and how many tokens that is; `counts` are left to be read."""
+        room = min(len(prompt) - count for prompt, count in zip(prompts, counts, strict=True))
         found = [min(room, *(_common(ids, prompt) for prompt in prompts)) for ids, _ in self._kept]
         most = max(found, default=0)
         if most < LEAST_SHARED:
