@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.content.prompt import Facts
-from upwell.evaluation.content_measures import ABOUT, Measure, share, wilson
+from upwell.evaluation.content_measures import ABOUT, Measure, differ, share, wilson
 from upwell.evaluation.content_texts import likeness, normalised, variety, word_errors
 from upwell.training.pairs import Lesson
 
@@ -100,3 +100,13 @@ def test_a_share_of_nothing_is_not_measured():
     assert found.reached
     assert found.as_dict()["target"] == ABOUT["faithful"].target
     assert not share("faithful", 18, 20).reached
+
+
+def test_shares_differ_as_published():
+    # Newcombe 1998, table II, method 10: 56 of 70 against 48 of 80 differ by 0.0524 to 0.3339; 9 of 10 against 3 of 10
+    # by 0.1705 to 0.8090; 6 of 7 against 2 of 7 by 0.0582 to 0.8062; 5 of 56 against 0 of 29 not.
+    assert differ(56, 70, 48, 80)
+    assert differ(9, 10, 3, 10)
+    assert differ(6, 7, 2, 7)
+    assert not differ(5, 56, 0, 29)
+    assert not differ(10, 10, 20, 20)

@@ -107,3 +107,9 @@ def test_small_groups_say_nothing():
 def test_reasons_are_true_where_the_history_says_so():
     assert told_truly({1: 0.5, 2: -1.0}, [2, 1])
     assert not told_truly({1: 0.5, 2: -1.0}, [2, 3])
+
+
+def test_one_exception_is_no_alarm():
+    users = {f"a{n}": "a" for n in range(59)} | {f"b{n}": "b" for n in range(236)}
+    found = compare({"rate": {user: [user != "a7"] for user in users}}, {"kind": users})
+    assert not any(group.alarm for group in found)

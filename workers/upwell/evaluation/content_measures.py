@@ -182,3 +182,12 @@ def wilson(hits: float, n: int, z: float = Z95) -> tuple[float, float]:
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At the ends the bounds are the ends; rounding would leave them just within.
     return (max(0.0, middle - half) if hits > 0 else 0.0), (min(1.0, middle + half) if hits < n else 1.0)
+
+
+def differ(hits: int, n: int, other_hits: int, others: int, z: float = Z95) -> bool:
+    """Whether two shares differ: the interval of their difference does not hold 0 (Newcombe 1998, method 10)."""
+    p1, p2 = hits / n, other_hits / others
+    (l1, u1), (l2, u2) = wilson(hits, n, z), wilson(other_hits, others, z)
+    low = p1 - p2 - math.hypot(p1 - l1, u2 - p2)
+    high = p1 - p2 + math.hypot(u1 - p1, p2 - l2)
+    return low > 0 or high < 0

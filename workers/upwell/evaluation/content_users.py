@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.evaluation.content_measures import Measure, wilson
+from upwell.evaluation.content_measures import Measure, differ, wilson
 from upwell.ranking.profile import unit
 from upwell.training.judging import AMONG, found_among_ten
 
@@ -128,14 +128,14 @@ def majority(likes: Mapping[str, Counter[str]]) -> dict[str, str]:
 
 
 def compare(rates: Mapping[str, Mapping[str, Sequence[bool]]], groups: Mapping[str, Mapping[str, str]]) -> list[Group]:
-    """Every rate in every group, with an alarm where all others' rate lies outside the group's interval.
+    """Every rate in every group with its 95% interval (Wilson 1927), and an alarm where it differs from all others'.
 
     Args:
         rates: rate to user to its trials: whether it was so.
         groups: kind of group to user to group.
 
-    Groups of fewer than ten trials are left out. Intervals are Wilson's, as wide as it takes that all comparisons
-    together raise an alarm in 5% of reports in which no group differs (Bonferroni).
+    Groups of fewer than ten trials are left out. An alarm is raised where the interval of the difference does not hold 0,
+    so wide that all comparisons together raise one in 5% of reports in which no group differs (Bonferroni).
     """
     counted: list[tuple[str, str, str, int, int, int, int]] = []
     for kind, of_user in groups.items():
@@ -154,10 +154,10 @@ def compare(rates: Mapping[str, Mapping[str, Sequence[bool]]], groups: Mapping[s
     z = _quantile(1 - ALARM / (2 * max(1, len(counted))))
     found = []
     for kind, name, rate, hit, n, other_hits, others in counted:
-        low, high = wilson(hit, n, z)
-        other = other_hits / others if others >= SMALLEST_GROUP else None
-        alarm = other is not None and not low <= other <= high
-        found.append(Group(kind, name, rate, hit, n, low, high, other, alarm))
+        enough = others >= SMALLEST_GROUP
+        alarm = enough and differ(hit, n, other_hits, others, z)
+        low, high = wilson(hit, n)
+        found.append(Group(kind, name, rate, hit, n, low, high, other_hits / others if enough else None, alarm))
     return found
 
 
