@@ -38,10 +38,11 @@ def stack() -> Iterator[Stack]:
         shared.wipe()
 
 
-@pytest.fixture(scope="session")
-def full_stack(stack: Stack) -> Stack:
-    """The same stack with Triton, all models loaded."""
-    stack.start(progress=lambda line: print(line, file=sys.stderr))
+@pytest.fixture(scope="module")
+def full_stack(stack: Stack, request: pytest.FixtureRequest) -> Stack:
+    """The same stack with Triton and the models that the test's module names in `MODELS`; what others named stays."""
+    models = getattr(request.module, "MODELS", ("text_encoder", "text_generator", "text_safety"))
+    stack.start(models=models, progress=lambda line: print(line, file=sys.stderr))
     return stack
 
 

@@ -21,6 +21,15 @@ from upwell.inference.speak import Speaker
 
 pytestmark = pytest.mark.integration
 
+MODELS = (
+    "text_encoder",
+    "text_encoder_int8",
+    "image_encoder",
+    "audio_encoder",
+    "speech_recognizer",
+    "speech_synthesizer",
+)
+
 SAID = "The quick brown fox jumps over the lazy dog."
 
 

@@ -14,6 +14,8 @@ from upwell.inference.repository import loaded_as
 
 pytestmark = pytest.mark.integration
 
+MODELS = ("text_generator", "text_generator_stream")
+
 FACTS = facts_of("The Silver Harbour", ["Drama", "Crime"], {"year": 1994, "director": "Nora Vane", "runtime": 112})
 ASKED = prompt(FACTS, ["The Last Station"])
 

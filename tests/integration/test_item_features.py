@@ -14,6 +14,8 @@ from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration
 
+MODELS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer", "item_features")
+
 
 @pytest.fixture(scope="module")
 def encoder(full_stack: Stack) -> Iterator[FusionEncoder]:

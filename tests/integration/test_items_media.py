@@ -33,6 +33,8 @@ from upwell.store.contents import ContentStore
 
 pytestmark = pytest.mark.integration
 
+MODELS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer", "item_features", "speech_synthesizer")
+
 NOW = time.time_ns() // 1_000_000
 ALL = {"modalities": ["text", "image", "audio", "speech"]}
 WAIT_S = 300

@@ -30,6 +30,8 @@ from upwell.settings import ContentSettings, MediaSettings
 
 pytestmark = pytest.mark.integration
 
+MODELS = ("text_generator", "style_transfer", "speech_synthesizer", "text_safety", "image_safety")
+
 TEXT = "You liked Alien, so Orbit, a drama about space featuring Ida Falk, looks like a good match."
 WAIT_S = 180
 

@@ -23,6 +23,8 @@ from upwell.store import arrays
 
 pytestmark = pytest.mark.integration
 
+MODELS = ("text_encoder", "text_encoder_int8")
+
 NEXT = "text_encoder_int8"
 HALF_LIFE_MS = 60 * 86_400_000
 WORDS = ["apple", "river", "violin", "rocket", "castle", "tiger", "lamp", "bread", "storm", "garden"]

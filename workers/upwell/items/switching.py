@@ -18,7 +18,8 @@ from upwell.events.codec import encode
 from upwell.events.contracts import Item, ItemFeatures
 from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.features import Features, ItemEncoder
-from upwell.items.embedding import Read, embed, text_only
+from upwell.items.embedding import embed, text_only
+from upwell.items.reading import Reading
 from upwell.media.errors import MediaUnavailable
 from upwell.store.items import Embedding
 from upwell.store.models import ModelStore, Prepared, State, Version
@@ -49,10 +50,10 @@ class Switch:
         features_topic: str,
         connect: Callable[[str], ItemEncoder],
         ends: Callable[[], dict[int, int]],
-        read: Read,
+        reading: Reading | None,
     ) -> None:
         self._store, self._bus, self._topic_id, self._features_topic = store, bus, topic_id, features_topic
-        self._connect, self._ends, self._read = connect, ends, read
+        self._connect, self._ends, self._reading = connect, ends, reading
         self.following: Version | None = None
         self.encoder: ItemEncoder | None = None
         """Of the version that is to follow."""
@@ -132,8 +133,10 @@ class Switch:
         if not items:
             return False
         made: dict[str, Features] = {}
+        if self._reading is not None:
+            self._reading.begin()
         try:
-            refused = embed(items, made, self.encoder, self._read)
+            refused = embed(items, made, self.encoder, self._reading or text_only)
         except MediaUnavailable as error:
             refused = {}
             self._later |= {item.item_id: now + AGAIN_S for item in items if item.item_id not in made}

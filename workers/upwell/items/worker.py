@@ -77,7 +77,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         store, audience = ItemStore(connections, topic_id), Audience(connections, settings.content)
         switch = Switch(
             models, bus, topic_id, features_topic, lambda served_as: connect(settings, served_as),
-            lambda: identity.ends(admin, features_topic), reading or text_only,
+            lambda: identity.ends(admin, features_topic), reading,
         )  # fmt: skip
         pipeline = Pipeline(settings, stop, bus, encoder, reading, store, audience, switch)
         log.info("ready", metrics_port=metrics_port)
