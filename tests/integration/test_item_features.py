@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceRejected
 from upwell.inference.features import Features, FusionEncoder, ItemInput
 from upwell.local.stack import Stack
+from upwell.training import fusion, fusion_runs, fusion_serve
 
 pytestmark = pytest.mark.integration
 
@@ -91,3 +93,34 @@ def test_what_cannot_be_encoded_is_refused_with_its_reason(encoder: FusionEncode
     with pytest.raises(InferenceRejected, match=words):
         encoder.encode([item])
     assert encoder.encode([ITEMS[0]])
+
+
+def test_a_trained_fusion_is_served_beside_the_mean_and_weighs_as_it_learned(
+    encoder: FusionEncoder, full_stack: Stack, tmp_path: Path
+) -> None:
+    import torch
+
+    (mean,) = encoder.encode([ITEMS[3]])
+    widths = {name: len(part) for name, part in mean.parts.items()}
+    text = (fusion.Part(widths["text"], shared=True),)
+    layout = {
+        "text": text, "speech": text, "image": (fusion.Part(widths["text"], shared=True), fusion.Part(1280)),
+        "audio": (fusion.Part(512), fusion.Part(60, scaled=True)),
+    }  # fmt: skip
+    trained = fusion.create("weighted", layout, widths["text"])
+    with torch.no_grad():
+        trained.logits.copy_(torch.tensor([0.0, 3.0, 0.0, 0.0]))
+    folder = fusion_runs.keep(trained, tmp_path, {"encoders": {}})
+    name = fusion_serve.install(folder, full_stack.home / "triton" / "models")
+    assert fusion_serve.install(folder, full_stack.home / "triton" / "models") == name
+    full_stack.start(models=[name])
+    client = FusionEncoder(full_stack.endpoints().triton, model=name)
+    try:
+        (found,) = client.encode([ITEMS[3]])
+        assert client.model_version == folder.name != encoder.model_version
+        assert found.weights["image"] > 0.85
+        assert {name: part.tobytes() for name, part in found.parts.items()} == {
+            name: part.tobytes() for name, part in mean.parts.items()
+        }
+    finally:
+        client.close()

@@ -48,7 +48,9 @@ class TritonPythonModel:
         folder = self.given.get("model_dir", "")
         # One thread: requests overlap by the two instances, and each product here is small.
         torch.set_num_threads(1)
-        self.fusion = fusion.load(Path(folder).expanduser()) if folder else None
+        # A relative one lies beside the configuration, wherever the repository is.
+        home = Path(args["model_repository"])
+        self.fusion = fusion.load(home / Path(folder).expanduser()) if folder else None
         self.version = self.widths = None
 
     async def execute(self, requests):

@@ -50,6 +50,9 @@ def fusion(
     report: Annotated[
         Path | None, typer.Option(help="Folder of table, plot and JSON. [default: report in --out]")
     ] = None,
+    repository: Annotated[
+        Path | None, typer.Option(help="Triton's model repository, to put the model into, ready to be loaded.")
+    ] = None,
     dimension: Annotated[
         int | None, typer.Option(help="Of the fused vectors. [default: the text encoder's, for late twice that]", min=1)
     ] = None,
@@ -103,10 +106,30 @@ def fusion(
     shown = outcome.report | {"version": folder.name, "model": str(folder)}
     text = measures.table(shown)
     _write(report or parent / "report", shown, text)
-    for note in (*data.notes, *found.notes[:5], text, f"{outcome.best} is best on the validation stretch: {folder}"):
+    next_steps = _serve(folder, repository)
+    for note in (
+        *data.notes,
+        *found.notes[:5],
+        text,
+        f"{outcome.best} is best on the validation stretch: {folder}",
+        *next_steps,
+    ):
         print(note, file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(shown))
+
+
+def _serve(folder: Path, repository: Path | None) -> list[str]:
+    """Into a repository, where one is given; what to do then, in words."""
+    from upwell.training.fusion_serve import install
+
+    if repository is None:
+        return []
+    try:
+        name = install(folder, repository)
+    except FileNotFoundError as error:
+        exits.fail(exits.CONFIG, str(error))
+    return [f"in {repository} as {name}: load it (`upwell up --model {name}`), then `upwell models prepare {name}`"]
 
 
 def _write(folder: Path, report: dict[str, Any], text: str) -> None:

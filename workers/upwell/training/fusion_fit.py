@@ -28,7 +28,7 @@ MASKED: Final = -1e4
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a model is trained; the defaults are what `docs/decisions/0007-fusion.md` measured."""
+    """How a model is trained; the defaults are what `docs/decisions/0009-fusion.md` measured."""
 
     epochs: int = 40
     patience: int = 8
