@@ -238,6 +238,9 @@ def summary(plan: Plan, report: Report) -> str:
         f"  {report.contents:,} texts{share}; {skipped:,} occasions skipped to keep up",
         f"  {report.rejected:,} of {report.candidates:,} candidate texts refused by the check",
     ]
+    if media := {name: count for name, count in report.contents_by_format.items() if name != "text"}:
+        told = ", ".join(f"{count:,} as {name}" for name, count in sorted(media.items()))
+        lines.append(f"  of the texts {told}{'' if plan.keep else ' (`--keep` leaves them for a look)'}")
     if report.dead_letters:
         lines.append(f"  {report.dead_letters:,} records in the dead letters")
     if report.repeats:
@@ -250,6 +253,7 @@ def summary(plan: Plan, report: Report) -> str:
         "",
         "Try next:",
         "  upwell demo --events 100000 --speed max             all of it, as fast as it goes",
+        "  upwell demo --dataset stamps                        pictures, sounds and speech, in and out",
         "  upwell demo --keep                                  leaves servers, topics and tables for a look",
         "  upwell demo --interactions my.csv --items items.csv your own data",
         "  upwell config                                       every setting; any goes into `--set`",

@@ -100,7 +100,8 @@ class Spotlight:
             card.raw = raw
         content = self._watched.contents.get(card.user)
         if content is not None:
-            card.text, card.by_model = content.text, content.source == "model"
+            form = "" if content.format == "text" else f"({content.format}) "
+            card.text, card.by_model = f"{form}{content.text}", content.source == "model"
 
     def _ranked(self, card: Card, place: int, item: RankedItem) -> Shown:
         before = card.places.get(item.item_id)

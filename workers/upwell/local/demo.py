@@ -96,6 +96,7 @@ class Report:
     lost: int
     duplicated: int
     contents_by_source: dict[str, int]
+    contents_by_format: dict[str, int]
     triggers: int
     """Causes of content; those that are no content were skipped, to keep up."""
     candidates: int
@@ -378,6 +379,7 @@ class Demo:
             lost=verdict.lost,
             duplicated=verdict.duplicated,
             contents_by_source=dict(Counter(content.source for content in reader.contents)),
+            contents_by_format=dict(Counter(content.format for content in reader.contents)),
             triggers=self.triggers,
             candidates=sum(content.candidates for content in reader.contents),
             rejected=sum(content.rejected for content in reader.contents),
