@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import time
 from collections import deque
@@ -56,8 +57,10 @@ class Plan:
     items: int = 10_000
     rate: float = 50.0
     quiet_s: float = 20.0
-    encoder_items: int = 1_024
-    """How many of them are also sent straight through the encoder, half before the flood and half after it."""
+    rounds: int = 3
+    round_items: int = 512
+    """Afterwards, in every round, so many items go straight through the encoder, and as many others the whole way: what
+    else the machine does meets both."""
     seed: int = 1
     sets: dict[str, str] | None = None
 
@@ -71,10 +74,10 @@ class Report:
     refused: int
     seconds: float
     items_per_s: float
-    encoder_items_per_s: float
-    encoder_runs: list[float]
+    rounds: list[dict[str, float]]
+    """Items a second of the `encoder` alone, and of the `whole` way."""
     ratio: float
-    """Items a second of the whole way, by those of the encoder alone."""
+    """The whole way by the encoder alone: the median of the rounds."""
     worker_mb: dict[str, float]
     """Resident memory of the items worker: before the flood, and at its peak."""
     decoder_mb: dict[str, float]
@@ -131,6 +134,7 @@ class Flood:
         self.say(f"making {self.plan.items:,} items")
         settled = list(made_items(SETTLED_ITEMS, media, self.plan.seed + 1, "settled-"))
         flood = list(made_items(self.plan.items, media, self.plan.seed))
+        more = list(made_items(2 * self.plan.rounds * self.plan.round_items, media, self.plan.seed + 2, "more-"))
         endpoints = self._servers()
         settings = self._prepare(endpoints, media)
         self._start_workers(endpoints, media)
@@ -144,22 +148,26 @@ class Flood:
         since = _now()
         self._look_on(self.plan.quiet_s)
         before = (since, _now())
-        half = self.plan.encoder_items // 2
-        runs = [self._encoder_alone(settings, flood[:half])]
         quiet = self._memory()
         self._peaks = dict(quiet)
         seconds, during = self._flood(settings, flood)
-        runs.append(self._encoder_alone(settings, flood[-half:]))
+        peaks = dict(self._peaks)
+        features = len(self.reader.features) - len(settled)
+        size = self.plan.round_items
+        rounds = []
+        for start in range(0, len(more), 2 * size):
+            encoder = self._encoder_alone(settings, more[start : start + size])
+            whole_s, _ = self._flood(settings, more[start + size : start + 2 * size])
+            rounds.append({"encoder": round(encoder, 2), "whole": round(size / whole_s, 2)})
         for publisher in self._publishers:
             publisher.stop()
         self._await(lambda: not self._unranked(), "the last rankings")
-        alone = 2 / sum(1 / run for run in runs)
         return Report(
-            items=len(flood), features=len(self.reader.features) - len(settled), refused=len(self.reader.dead_letters),
-            seconds=round(seconds, 1), items_per_s=round(len(flood) / seconds, 2), encoder_items_per_s=round(alone, 2),
-            encoder_runs=[round(run, 2) for run in runs], ratio=round(len(flood) / seconds / alone, 3),
-            worker_mb={"before": quiet["worker"], "peak": self._peaks["worker"]},
-            decoder_mb={"before": quiet["decoders"], "peak": self._peaks["decoders"]},
+            items=len(flood), features=features, refused=len(self.reader.dead_letters), seconds=round(seconds, 1),
+            items_per_s=round(len(flood) / seconds, 2), rounds=rounds,
+            ratio=round(statistics.median(one["whole"] / one["encoder"] for one in rounds), 3),
+            worker_mb={"before": quiet["worker"], "peak": peaks["worker"]},
+            decoder_mb={"before": quiet["decoders"], "peak": peaks["decoders"]},
             latency_ms={"before": self._latency(*before), "during": self._latency(*during)}, unranked=self._unranked(),
         )  # fmt: skip
 
