@@ -113,7 +113,7 @@ def evaluate(settings: Settings, plan: Plan, say: Callable[[str], None]) -> Eval
     """
     given = read_references(plan.references) if plan.references is not None else None
     say("reading the topic")
-    found = sample(settings, plan.limit)
+    found = sample(settings, plan.limit, 2 * plan.media, plan.seed)
     say(f"{len(found.pieces)} of {found.published} contents, {len(found.users)} users with a profile")
     # A text about an item that Postgres does not hold cannot be judged by its facts.
     written = [piece for piece in found.pieces if piece.by_model and piece.known]
@@ -126,7 +126,7 @@ def evaluate(settings: Settings, plan: Plan, say: Callable[[str], None]) -> Eval
     measures += closer.measures
     measures += _safety(result, settings, written, say)
     with Look(settings, say) as look:
-        result.seen = look.at(found.pieces, plan.media, plan.seed)
+        result.seen = look.at(found, plan.media)
     measures += result.seen.measures
     by_key = {measure.key: measure for measure in measures}
     result.measures = {key: by_key[key] for key in ABOUT if key in by_key}

@@ -105,7 +105,7 @@ ABOUT: Final[dict[str, About]] = {
         "Heusel et al. 2017", "number",
     ),
     "poster_frechet_floor": About(
-        "Pictures", "... between halves of the item pictures", "What the same measure gives for the same kind of pictures: its floor.",
+        "Pictures", "... between two sets of item pictures", "What the same measure gives for the same kind of pictures: its floor.",
         "", "number",
     ),
     "nsfw_mean": About("Safety", "Posters: not safe for work, mean", "Mean probability by the served judge of pictures."),

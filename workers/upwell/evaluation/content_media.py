@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from upwell.content.safety import for_judging
 from upwell.evaluation import content_pictures as pictures
 from upwell.evaluation.content_measures import Measure, missing, share
-from upwell.evaluation.content_sample import Piece
+from upwell.evaluation.content_sample import Piece, Sample
 from upwell.evaluation.content_texts import word_errors
 from upwell.events.contracts import Media
 from upwell.inference.image import ImageEncoder
@@ -74,13 +74,13 @@ class Look:
     def __exit__(self, *_: object) -> None:
         self._preparer.close()
 
-    def at(self, pieces: Sequence[Piece], most: int, seed: int) -> Seen:
+    def at(self, sample: Sample, most: int) -> Seen:
         """Measure the media of contents, the latest `most` of each format.
 
         Raises:
             InferenceUnavailable: the model server does not answer.
         """
-        made = [piece for piece in pieces if piece.content.uri]
+        made = [piece for piece in sample.pieces if piece.content.uri]
         if not made:
             self._lack("none of the contents looked at is a poster, speech or a clip")
             return self.seen
@@ -97,7 +97,7 @@ class Look:
             except MediaError as error:
                 self._unread(piece, error)
         had = [piece for piece in latest if piece.content.content_id in self.seen.data]
-        self._posters(of_format(had, "poster"), seed)
+        self._posters(of_format(had, "poster"), sample.pictures)
         self._speech(of_format(had, "speech"))
         self._pictures_of([piece for piece in had if piece.content.format == "clip"])
         return self.seen
@@ -118,7 +118,7 @@ class Look:
 
     # Posters
 
-    def _posters(self, pieces: Sequence[Piece], seed: int) -> None:
+    def _posters(self, pieces: Sequence[Piece], others: Sequence[Media]) -> None:
         if not pieces:
             self.seen.measures += missing([*LIKENESS, *DISTANCE, *NSFW], self._none("poster"))
             return
@@ -131,7 +131,7 @@ class Look:
                 self._unread(piece, error)
         self._likeness(decoded)
         self._nsfw(decoded)
-        self._distance(decoded, seed)
+        self._distance([poster for _, poster in decoded], others)
 
     def _pictures_of(self, pieces: Sequence[Piece]) -> None:
         """The items' pictures, each once."""
@@ -181,33 +181,40 @@ class Look:
             share("nsfw_over_limit", sum(score > limit for score in scores), len(scores)),
         ]
 
-    def _distance(self, decoded: Sequence[tuple[Piece, Pixels]], seed: int) -> None:
+    def _distance(self, posters: Sequence[Pixels], others: Sequence[Media]) -> None:
+        """Of posters, and of pictures of the catalogue, from as many other pictures of the catalogue."""
         triton = self._settings.triton
-        sources = list(self.seen.pictures.values())
         if not served(triton.url, IMAGE_ENCODER):
             self.seen.measures += missing(DISTANCE, f"{IMAGE_ENCODER} is not loaded")
             return
-        if min(len(sources), len(decoded)) < pictures.FEWEST:
-            why = f"{len(decoded)} posters of {len(sources)} pictures; {pictures.FEWEST} of each are needed"
+        sources: list[Pixels] = []
+        for media in others[: 2 * len(posters)]:
+            try:
+                sources.append(self._preparer.thumbnail(media, SIDE))
+            except MediaError as error:
+                self.seen.unread += 1
+                log.info("picture.unread", reason=str(error))
+        # The measure falls with the number of pictures: the same number of each, so that the floor is one.
+        n = min(len(posters), len(sources) // 2)
+        if n < pictures.FEWEST:
+            why = (
+                f"{len(posters)} posters, {len(sources)} item pictures; {pictures.FEWEST} and twice as many are needed"
+            )
             self.seen.measures += missing(DISTANCE, why)
             return
-        self._say(f"encoding {len(decoded) + len(sources)} pictures")
+        self._say(f"encoding {3 * n} pictures")
         encoder = ImageEncoder(triton.url, model=IMAGE_ENCODER, timeout_s=60.0, options=triton.options)
         try:
-            side = encoder.side
-            of_posters = encoder.encode(_squares([poster[: pictures.SHOWN] for _, poster in decoded], side)).embedding
-            of_items = encoder.encode(_squares(sources, side)).embedding
+            shown = [poster[: pictures.SHOWN] for poster in posters[-n:]]
+            of_posters, one, other = (
+                encoder.encode(_squares(images, encoder.side)).embedding
+                for images in (shown, sources[:n], sources[n : 2 * n])
+            )
         finally:
             encoder.close()
-        order = np.random.default_rng(seed).permutation(len(of_items))
-        # The distance falls with the number of pictures: as many of each, so that the floor is one.
-        half = min(len(order) // 2, len(of_posters))
-        floor = pictures.frechet(of_items[order[:half]], of_items[order[half : 2 * half]])
-        distance = pictures.frechet(of_posters[-half:], of_items[order[:half]])
-        note = f"{half} pictures of each"
         self.seen.measures += [
-            Measure("poster_frechet", distance, half, note=note),
-            Measure("poster_frechet_floor", floor, half, note=note),
+            Measure("poster_frechet", pictures.frechet(of_posters, one), n),
+            Measure("poster_frechet_floor", pictures.frechet(other, one), n),
         ]
 
     # Speech

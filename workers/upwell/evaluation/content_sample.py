@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from confluent_kafka import KafkaException, Message
@@ -31,8 +32,11 @@ from upwell.store import database
 from upwell.store.contents import ContentStore, ItemFacts
 from upwell.store.published import Entry, PublishedStore, User
 
-MOST_ITEMS = 200_000
+MOST_ITEMS: Final = 200_000
 """Items of the catalogue that are looked at: names of others are known up to here."""
+
+DRAWN: Final = 4
+"""Times as many items are drawn as pictures are wanted: not all have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,14 @@ class Sample:
     users: dict[str, User] = field(default_factory=dict)
     item_vectors: dict[str, tuple[str, NDArray[np.float32]]] = field(default_factory=dict)
     catalogue: list[Entry] = field(default_factory=list)
+    pictures: list[Media] = field(default_factory=list)
+    """Pictures of items drawn from the catalogue, one of each."""
     cut: bool = False
     """The catalogue is larger than what was looked at."""
 
 
-def sample(settings: Settings, limit: int) -> Sample:
-    """The latest `limit` contents of a deployment.
+def sample(settings: Settings, limit: int, pictures: int, seed: int) -> Sample:
+    """The latest `limit` contents of a deployment, and up to `pictures` pictures of other items, drawn by `seed`.
 
     Raises:
         Unavailable: the broker does not answer, or a topic is not there.
@@ -93,13 +99,17 @@ def sample(settings: Settings, limit: int) -> Sample:
         users = more.users(sorted({content.user_id for content in contents}))
         vectors = more.vectors(sorted(ids))
         catalogue = more.catalogue(MOST_ITEMS)
+        drawn = np.random.default_rng(seed).permutation(len(catalogue))[: pictures * DRAWN]
+        others = store.media([catalogue[n].item_id for n in drawn])
     pieces = [
         _piece(content, occasions.get(content.trigger_id), items, media.get(content.item_ids[0], []))
         for content in contents
         if content.item_ids
     ]
     ended = ended_by_outcome(settings.kafka)
-    return Sample(pieces, published, ended, users, vectors, catalogue, len(catalogue) == MOST_ITEMS)
+    images = [first for media in others.values() if (first := next((m for m in media if m.kind == "image"), None))]
+    cut = len(catalogue) == MOST_ITEMS
+    return Sample(pieces, published, ended, users, vectors, catalogue, images[:pictures], cut)
 
 
 def _latest(kafka: Kafka, limit: int) -> tuple[list[Content], int]:
