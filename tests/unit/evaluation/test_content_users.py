@@ -78,9 +78,9 @@ def test_ten_users_are_needed():
 def test_groups():
     assert activity({}) == {}
     assert set(activity({"a": 1, "b": 5, "c": 90}).values()) == {
-        "up to 3 events",
-        "up to 33 events",
-        "more than 33 events",
+        "least active: up to 3 events",
+        "middle: up to 33 events",
+        "most active: more than 33 events",
     }
     assert len(set(activity(dict.fromkeys("abc", 4)).values())) == 1
     assert majority({"a": Counter(x=2, y=2, z=1), "b": Counter()}) == {"a": "x"}

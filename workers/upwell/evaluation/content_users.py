@@ -118,7 +118,11 @@ def activity(events: Mapping[str, int]) -> dict[str, str]:
     if not events:
         return {}
     low, high = np.quantile(list(events.values()), (1 / 3, 2 / 3))
-    names = (f"up to {int(low)} events", f"up to {int(high)} events", f"more than {int(high)} events")
+    names = (
+        f"least active: up to {int(low)} events",
+        f"middle: up to {int(high)} events",
+        f"most active: more than {int(high)} events",
+    )
     return {user: names[0 if n <= low else 1 if n <= high else 2] for user, n in events.items()}
 
 
