@@ -7,20 +7,21 @@ from pathlib import Path
 import pytest
 
 from upwell.evaluation.made_items import made_clicks, made_items
-from upwell.local.flood import SETTLED_ITEMS, Flood, Plan
+from upwell.local import flood
 from upwell.local.stack import Stack
 from upwell.settings import Settings
 from upwell.store import database
 
 pytestmark = pytest.mark.integration
+MODELS = flood.MODELS
 
 
 def test_a_small_flood(full_stack: Stack, prefix: str) -> None:
     said: list[str] = []
     name = prefix.rstrip("_")
-    plan = Plan(items=96, rate=20, quiet_s=2, rounds=1, round_items=64, sets={"kafka.partitions": "2"})
-    with Flood(plan, said.append, full_stack, name) as flood:
-        report = flood.run()
+    plan = flood.Plan(items=96, rate=20, quiet_s=2, rounds=1, round_items=64, sets={"kafka.partitions": "2"})
+    with flood.Flood(plan, said.append, full_stack, name) as run:
+        report = run.run()
         found = report.as_dict()
     assert (found["features"], found["refused"], found["unranked"]) == (96, 0, 0)
     assert found["items_per_s"] > 0
@@ -33,7 +34,7 @@ def test_a_small_flood(full_stack: Stack, prefix: str) -> None:
     with database.connect(settings.postgres) as connection:
         (kept,) = connection.execute(b"SELECT count(*) FROM items WHERE modalities ? 'image'").fetchone() or (0,)
         connection.execute(f"DROP SCHEMA {name} CASCADE".encode())
-    assert kept == 96 + 64 + SETTLED_ITEMS
+    assert kept == 96 + 64 + flood.SETTLED_ITEMS
 
 
 def test_the_same_seed_makes_the_same_items(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from typing import Any, Final, Self
 
 import numpy as np
 import psutil
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from upwell.bus import clients, topics
 from upwell.bus.topics import Topic
 from upwell.evaluation.made_items import made_clicks, made_items
-from upwell.evaluation.reader import Reader
+from upwell.evaluation.reader import Place, Reader
 from upwell.events.codec import encode
 from upwell.events.contracts import Item
 from upwell.inference.features import MODALITIES, FusionEncoder, ItemInput
@@ -161,6 +163,8 @@ class Flood:
             rounds.append({"encoder": round(encoder, 2), "whole": round(size / whole_s, 2)})
         for publisher in self._publishers:
             publisher.stop()
+        ends = self._ends(settings)
+        self._await(lambda: all(self.reader.read_to.get(place, 0) >= end for place, end in ends.items()), "the reader")
         self._await(lambda: not self._unranked(), "the last rankings")
         return Report(
             items=len(flood), features=features, refused=len(self.reader.dead_letters), seconds=round(seconds, 1),
@@ -257,6 +261,13 @@ class Flood:
         finally:
             reading.close()
             encoder.close()
+
+    def _ends(self, settings: Settings) -> dict[Place, int]:
+        """Next offset of each partition of the interactions."""
+        name = topics.real(settings.kafka, Topic.INTERACTIONS)
+        asked = {TopicPartition(*place): OffsetSpec.latest() for place in self.reader.places if place[0] == name}
+        answers = clients.admin(settings.kafka).list_offsets(asked)
+        return {(found.topic, found.partition): answer.result().offset for found, answer in answers.items()}
 
     def _done(self) -> int:
         return len(self.reader.features) + len(self.reader.dead_letters)
