@@ -266,7 +266,8 @@ class Flood:
         """Next offset of each partition of the interactions."""
         name = topics.real(settings.kafka, Topic.INTERACTIONS)
         asked = {TopicPartition(*place): OffsetSpec.latest() for place in self.reader.places if place[0] == name}
-        answers = clients.admin(settings.kafka).list_offsets(asked)
+        admin = clients.admin(settings.kafka)  # held until all have answered: without its client no answer comes
+        answers = admin.list_offsets(asked)
         return {(found.topic, found.partition): answer.result().offset for found, answer in answers.items()}
 
     def _done(self) -> int:
