@@ -10,8 +10,8 @@ import typer
 from upwell.cli import exits
 
 FAILED = 1
-LEAST_RATIO = 0.9
-"""Of the encoder's own speed: decoding and storing go on beside it, on the same processor."""
+LEAST_RATIO = 0.75
+"""Of the encoder's own speed: decoding and storing go on beside it, but on the same cores."""
 MOST_GROWTH_MB = 512
 MOST_SLOWER = 3.0
 MOST_SLOWER_MS = 100.0
@@ -30,7 +30,7 @@ def items(
 ) -> None:
     """Flood a local Upwell with items of text and picture: items a second beside the encoder's own, memory, latency.
 
-    Exit code 1: the way costs more than a tenth of the encoder's speed, the items worker's memory grows by more than
+    Exit code 1: the way costs more than a quarter of the encoder's speed, the items worker's memory grows by more than
     512 MB, or rankings get late.
 
     \b
