@@ -128,7 +128,9 @@ class Triton(Group):
     encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
     fuse_timeout_s: PositiveFloat = Field(60, description="Deadline of one call for up to 32 items' features.")
     generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call.")
-    make_timeout_s: PositiveFloat = Field(20, description="Deadline of one call for a picture, for speech, or to judge.")
+    make_timeout_s: PositiveFloat = Field(
+        20, description="Deadline of one call for a picture, for speech, or to judge."
+    )
 
 
 class Events(Group):

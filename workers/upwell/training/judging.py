@@ -63,7 +63,8 @@ def ink(pixels: Pixels, cells: int = 16) -> NDArray[np.float32]:
     """Features that no network has made: how dark 16 x 16 cells are in each colour, uint8 [n, h, w, 3] to [n, 768]."""
     n, height, width, _ = pixels.shape
     found = pixels.reshape(n, cells, height // cells, cells, width // cells, 3).mean((2, 4))
-    return (255 - found).reshape(n, -1).astype(np.float32)
+    dark: NDArray[np.float32] = (255 - found).reshape(n, -1).astype(np.float32)
+    return dark
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
