@@ -1,0 +1,55 @@
+"""Applied events and feedback of one batch in; what they add to shared learning out, as `statistics` records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from upwell.events.contracts import CategoryCount, ItemCount, ReactionCount, Statistics
+from upwell.interactions.readers import SHARD
+from upwell.ranking.catalogue import Catalogue
+
+COUNTS_PER_RECORD = 1_000
+"""Ids and categories are bounded, so that a record of so many counts stays far below a broker's usual limit."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a batch adds to shared learning."""
+
+    window_ms: int
+    events: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+    reactions: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    newest: int = 0
+
+    def add(self, item_id: str, time_ms: int, weight: float) -> None:
+        key = (item_id, time_ms - time_ms % self.window_ms)
+        self.events[key] += 1
+        self.weights[key] += weight
+        self.newest = max(self.newest, time_ms)
+
+    def react(self, name: str, time_ms: int, shown: int, liked: int) -> None:
+        """Feedback to a content of format `name`."""
+        totals = self.reactions[name, time_ms - time_ms % self.window_ms]
+        totals[0] += shown
+        totals[1] += liked
+
+    def records(self, catalogue: Catalogue) -> list[Statistics]:
+        """The counts as records of bounded size."""
+        categories: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0, 0.0])
+        for (item_id, window), count in self.events.items():
+            for category in catalogue.categories[catalogue.row(item_id)]:
+                total = categories[category, window]
+                total[0] += count
+                total[1] += self.weights[item_id, window]
+        items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
+        named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
+        size = COUNTS_PER_RECORD
+        records = [
+            Statistics(shard=SHARD, items=items[i : i + size], categories=named[i : i + size], ts=self.newest)
+            for i in range(0, max(len(items), len(named)), size)
+        ]
+        if records:
+            records[0].reactions = [ReactionCount(name, w, *totals) for (name, w), totals in self.reactions.items()]
+        return records
