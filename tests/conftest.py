@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 # Started in the background by a shell, SIGINT is ignored, and every child would inherit that: Ctrl-C is tested too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -44,6 +45,14 @@ def full_stack(stack: Stack, request: pytest.FixtureRequest) -> Stack:
     models = getattr(request.module, "MODELS", ("text_encoder", "text_generator", "text_safety"))
     stack.start(models=models, progress=lambda line: print(line, file=sys.stderr))
     return stack
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """What a test's own process was told about logging ends with the test: it may write into the test's captured output."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture
