@@ -60,7 +60,7 @@ def fused(fusion: Fusion, features: Features, modalities: Sequence[str]) -> dict
 def material(items: Sequence[Item], features: Features, fusion: Fusion, seed: int) -> Material:
     """Lessons and examinations. `items` in the order of `features`."""
     rng = random.Random(seed)
-    views = [fused(fusion, features, names) for names in (WORDLESS, ("image",), ("audio",), MODALITIES, ("text",))]
+    views = [fused(fusion, features, names) for names in (WORDLESS, ("image",), ("audio",), MODALITIES)]
     wordless = views[0]
     lessons: list[Shown] = []
     examination, personal = [], []
@@ -81,7 +81,7 @@ def material(items: Sequence[Item], features: Features, fusion: Fusion, seed: in
                     personal.append(_personal(row, item, wordless[row], views[3], by_category, rng))
             continue
         # The same vector twice teaches nothing: an item with a picture alone has one view of what is not words.
-        kinds = (0, 3, 4) if features.present[row, 1:3].sum() < 2 else (0, 1, 2, 3, 4)
+        kinds = (0, 3) if features.present[row, 1:3].sum() < 2 else (0, 1, 2, 3)
         lessons += [Shown(text_of(item.title), views[kind][row]) for kind in kinds if row in views[kind]]
         if row in wordless and len(by_category.get(item.categories[-1] if item.categories else "", ())) > LIKED:
             lessons.append(_personal(row, item, wordless[row], views[3], by_category, rng))
