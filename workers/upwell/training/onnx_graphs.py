@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 Weights = Mapping[str, Floats]
 
 FUSED: Final = "com.microsoft"
-"""ONNX Runtime's own operators: attention, skip connection with normalisation, bias with GELU."""
+"""ONNX Runtime's own operators: attention, bias with GELU."""
 BLOCKS: Final = (
     (1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3, 3, 2, 6, 40, 80), (3, 5, 1, 6, 80, 112),
     (4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320),
@@ -70,8 +70,13 @@ def bert(weights: Weights, layers: int, heads: int, epsilon: float = 1e-12) -> A
         kernel = g.constant(f"{name}.weight", weights[f"{name}.weight"].T)
         return kernel, g.constant(f"{name}.bias", weights[f"{name}.bias"])
 
-    def norm(name: str) -> list[str]:
-        return [g.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
+    def skipped(x: str, y: str, name: str, output: str) -> str:
+        # Not `Add`, which ONNX Runtime joins with the normalisation into one operator: 75 us instead of 14 on a CPU.
+        return normalised(g.node("Sum", [y, x], f"{output}.sum"), name, output)
+
+    def normalised(x: str, name: str, output: str) -> str:
+        inputs = [x, *(g.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))]
+        return g.node("LayerNormalization", inputs, output, axis=-1, epsilon=epsilon)
 
     places = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     bounds = [g.constant(f"bound.{n}", [n], np.int64) for n in range(3)]
@@ -79,7 +84,7 @@ def bert(weights: Weights, layers: int, heads: int, epsilon: float = 1e-12) -> A
     place = g.node("Slice", [g.constant("places", places), bounds[0], length], "place")
     words = g.constant("words", weights["embeddings.word_embeddings.weight"])
     summed = g.node("Add", [g.node("Gather", [words, "input_ids"], "word"), place], "embedded")
-    x = g.node("LayerNormalization", [summed, *norm("embeddings.LayerNorm")], "layer.in", axis=-1, epsilon=epsilon)
+    x = normalised(summed, "embeddings.LayerNorm", "layer.in")
     for i in range(layers):
         layer, last = f"encoder.layer.{i}", i == layers - 1
         parts = [f"{layer}.attention.self.{part}" for part in ("query", "key", "value")]
@@ -88,15 +93,15 @@ def bert(weights: Weights, layers: int, heads: int, epsilon: float = 1e-12) -> A
         inputs = [x, kernel, bias, "attention_mask"]
         attended = g.node("Attention", inputs, f"{layer}.attended", FUSED, num_heads=heads)
         kernel, bias = dense(f"{layer}.attention.output.dense")
-        y = g.node("MatMul", [attended, kernel], f"{layer}.attention.out")
-        inputs = [y, x, *norm(f"{layer}.attention.output.LayerNorm"), bias]
-        x = g.node("SkipLayerNormalization", inputs, f"{layer}.middle", FUSED, epsilon=epsilon)
+        y = g.node("MatMul", [attended, kernel], f"{layer}.attention.product")
+        y = g.node("Add", [y, bias], f"{layer}.attention.out")
+        x = skipped(x, y, f"{layer}.attention.output.LayerNorm", f"{layer}.middle")
         kernel, bias = dense(f"{layer}.intermediate.dense")
         y = g.node("BiasGelu", [g.node("MatMul", [x, kernel], f"{layer}.wide"), bias], f"{layer}.gelu", FUSED)
         kernel, bias = dense(f"{layer}.output.dense")
-        inputs = [g.node("MatMul", [y, kernel], f"{layer}.narrow"), x, *norm(f"{layer}.output.LayerNorm"), bias]
+        y = g.node("Add", [g.node("MatMul", [y, kernel], f"{layer}.narrow"), bias], f"{layer}.narrow.out")
         output = "last_hidden_state" if last else f"{layer}.out"
-        x = g.node("SkipLayerNormalization", inputs, output, FUSED, epsilon=epsilon)
+        x = skipped(x, y, f"{layer}.output.LayerNorm", output)
     return g.model(
         "bert",
         [
