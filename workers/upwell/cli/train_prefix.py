@@ -48,8 +48,8 @@ def prefix(
     import os
 
     from upwell import resources
-    from upwell.cli import train_fusion
     from upwell.cli.settings import load
+    from upwell.cli.train_material import bar, material
     from upwell.content.prompt import SHOWN_PROMPT
     from upwell.local.paths import default_cache, models_dir
     from upwell.training import fusion as fusions
@@ -65,8 +65,8 @@ def prefix(
     os.environ["UPWELL_MODEL_DIR"] = str(models)
     beside = adapter or resources.folder("triton_models") / "text_generator" / "adapter"
     try:
-        with train_fusion._bar() as tick:
-            data, found = train_fusion._material("stamps", None, None, features, load(config, sets), tick)
+        with bar() as tick:
+            data, found = material("stamps", None, None, features, load(config, sets), tick)
         width = found.layout["text"][0].size
         strategy = fusions.load(fusion) if fusion else fusions.create("mean", found.layout, width)
         given = shown.material(data.items, found, strategy, seed)
