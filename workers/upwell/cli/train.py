@@ -106,18 +106,18 @@ def _teach(
     learn, unseen = pairs.split(films, shown)
     asked = examine.questions(unseen, shown, questions, recipe.seed, kinds=kinds_share > 0)
     say(f"{len(learn)} films to learn from; {len(unseen)} kept unseen, the demo's among them")
-    model, tokenizer = teacher.load(folder)
+    model, tokenizer = teacher.load(folder, resume)
 
     def test(model: Any) -> list[Answer]:
         return examine.examine(
             asked, lambda prompts: teacher.write(model, tokenizer, prompts, temperature=temperature, seed=recipe.seed)
         )
 
-    untaught = test(model)
-    before = examine.marks(untaught)
+    earlier = test(model)
+    before = examine.marks(earlier)
     say(f"before: {_line(before)}")
     lessons = pairs.lessons(learn, recipe.lessons, recipe.seed, kinds_share=kinds_share)
-    taught = teacher.teach(model, tokenizer, lessons, out, recipe, say, resume)
+    taught = teacher.teach(teacher.load(folder)[0], tokenizer, lessons, out, recipe, say, resume)
     answers = test(teacher.merged(taught))
     after = examine.marks(answers)
     for answer in answers[:show]:
@@ -126,7 +126,7 @@ def _teach(
     say(f"adapter: {out}")
     found = {"adapter": str(out), "lessons": len(lessons), "before": before.as_dict(), "after": after.as_dict()}
     if kinds_share > 0:
-        for name, written in (("before", untaught), ("after", answers)):
+        for name, written in (("before", earlier), ("after", answers)):
             found[f"{name}_by_kind"] = {kind: one.as_dict() for kind, one in examine.by_kind(written).items()}
             for kind, one in examine.by_kind(written).items():
                 say(f"{name}, {kind}: {_line(one)}")

@@ -56,7 +56,7 @@ OPENERS: Final = frozenset(
     found great great half hence here's high how's includes instead it'll join left less like likely little lots makes
     might mixes mix must nice offers often old others own perhaps please rather read released round running seems short
     shows sits small somewhere soon start start still stay sure that's there's today together tonight too turn under
-    according reviewer reviewers reviews
+    according opinions reviewer reviewers reviews
     want well what's where's without you'd young your yours
     """.split()
 )

@@ -53,7 +53,7 @@ NOT_SAID: Final = "The facts do not say that."
 """The answer where there is none. Nothing else may be said then."""
 LIMITS: Final[Mapping[Kind, Limits]] = {
     Kind.RECOMMENDATION: Limits(),
-    Kind.SUBJECT: Limits(8, 60, 1, sentence=False),
+    Kind.SUBJECT: Limits(4, 60, 2, sentence=False),
     Kind.DESCRIPTION: Limits(20, 400, 4),
     Kind.ANSWER: Limits(2, 200, 2, named=False),
     Kind.SUMMARY: Limits(20, 300, 3, named=False),
@@ -64,20 +64,26 @@ _INSTRUCTIONS: Final[Mapping[Kind, str]] = {
     Kind.ANSWER: f'Answer the question about this item from these facts, or say: "{NOT_SAID}"',
     Kind.SUMMARY: "Summarise what reviewers say about this item in one or two sentences. Use only these reviews.",
 }
-_ABOUT: Final[Mapping[str, tuple[str, ...]]] = {
-    "director": ("director", "directed", "who made"), "cast": ("star", "cast", "actor", "plays"),
-    "writer": ("writer", "wrote", "written"), "author": ("author", "wrote", "written"),
-    "runtime": ("how long", "runtime", "last"), "year": ("when", "year", "how old"),
-    "country": ("where", "country"), "language": ("language",), "price": ("price", "cost", "how much"),
-    "brand": ("brand", "who makes"), "material": ("material", "made of"), "colour": ("colour", "color"),
-    "weight": ("weight", "weigh", "heavy"), "categories": ("kind", "genre", "category", "sort"),
+_ABOUT: Final[Mapping[str, str]] = {
+    "director": r"direct(?:s|ed|ors?|ing)|who made|who is behind", "cast": r"stars?|starring|cast|act(?:ors?|resse?s?)|who plays|plays in|who is in it",
+    "writer": r"writers?|wrote|written", "author": r"authors?|wrote|written",
+    "runtime": r"how long|runtime|running time|how many minutes|it last", "price": r"prices?|it costs?|how much (?:is|for|does it cost)|what do you charge",
+    "year": r"what year|which year|how old|when (?:was|did|were|is it from)|released?|come out", "language": r"languages?",
+    "country": r"where (?:was|is it from|is it made|does it come|do they make)|country|countries", "brand": r"brands?|who makes|manufacturer",
+    "material": r"materials?|made (?:out )?of", "colour": r"colou?rs?", "weight": r"weights?|weighs?|how heavy",
+    "categories": r"what kind is|(?:kind|sort) of (?:film|movie|book|thing|item|game|music)|genres?|categor(?:y|ies)|filed under",
 }  # fmt: skip
-"""Words of a question by the fact that they ask for; any other fact is asked for by its name."""
+"""What in a question asks for which fact; any other fact is asked for by its name."""
+ALIASES: Final = {
+    "directors": "director", "directed_by": "director", "actors": "cast", "starring": "cast", "stars": "cast",
+    "writers": "writer", "authors": "author", "color": "colour", "duration": "runtime", "length": "runtime",
+}  # fmt: skip
+"""Other names of the same facts."""
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 _SAYING: Final = frozenset(
     """about according also among both find finds found from have item many more most much only others overall people praise praised
-    readers report review reviewer reviewers reviews said says some that their them they this viewers what while with write writes
-    mention mentions mixed opinions agree several praises liked""".split()
+    readers report review reviewed reviewer reviewers reviews said says some that their them they this those though viewers what while
+    with write writes mention mentions mixed opinions agree several praises liked adds another""".split()
 )
 """What a summary may say without a review that says it."""
 SUPPORTED: Final = 0.75
@@ -161,8 +167,10 @@ def answering(question: str, facts: Facts) -> list[str]:
         known["year"] = [str(facts.year)]
     known |= {key: [value] if isinstance(value, str) else list(value) for key, value in facts.attributes.items()}
     for key, values in known.items():
-        words = (*_ABOUT.get(key, ()), key.replace("_", " "))
-        if values and any(re.search(rf"\b{re.escape(word)}", asked) for word in words):
+        name = key.replace("_", " ")
+        own = rf"{re.escape(name.removesuffix('s'))}(?:s|es)?"
+        asks = "|".join(filter(None, (_ABOUT.get(ALIASES.get(key, key)), own)))
+        if values and re.search(rf"\b(?:{asks})\b", asked):
             return values
     return []
 

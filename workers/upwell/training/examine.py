@@ -48,8 +48,8 @@ class Answer:
 
 def questions(unseen: Sequence[Film], shown: set[str], count: int, seed: int, *, kinds: bool = False) -> list[Lesson]:
     """Films with all facts that the demo has, with one or two liked films of the same genre as the reason; films that
-    the demo shows first. `kinds`: all kinds of texts in turn, instead of recommendations alone. The text of a
-    recommendation is empty: it is the writer's to give.
+    the demo shows first. `kinds`: all kinds of texts in turn, instead of recommendations alone, with questions and
+    reviews in words that no lesson holds. The text of a recommendation is empty: it is the writer's to give.
     """
     rng = random.Random(seed)
     known = [f for f in unseen if {"director", "cast"} <= f.attributes.keys() and f.year]
@@ -69,7 +69,7 @@ def questions(unseen: Sequence[Film], shown: set[str], count: int, seed: int, *,
     if not kinds:
         return asked
     turns = itertools.cycle((None, *OTHER_KINDS))
-    return [one if (kind := next(turns)) is None else of_kind(one, kind, rng) for one in asked]
+    return [one if (kind := next(turns)) is None else of_kind(one, kind, rng, examined=True) for one in asked]
 
 
 def examine(asked: Sequence[Lesson], write: Callable[[Sequence[str]], list[tuple[str, int]]]) -> list[Answer]:

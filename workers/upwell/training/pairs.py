@@ -108,9 +108,11 @@ def lessons(
     return [of_kind(lesson, rng.choice(kinds), rng) if rng.random() < kinds_share else lesson for lesson in given]
 
 
-def of_kind(lesson: Lesson, kind: Kind, rng: random.Random) -> Lesson:
-    """A lesson of another kind about the same item."""
-    asked, text = kind_shapes.of_kind(kind, lesson.facts, lesson.because, lesson.reason, lesson.taste, rng)
+def of_kind(lesson: Lesson, kind: Kind, rng: random.Random, *, examined: bool = False) -> Lesson:
+    """A lesson of another kind about the same item; `examined`: a question that no lesson holds."""
+    asked, text = kind_shapes.of_kind(
+        kind, lesson.facts, lesson.because, lesson.reason, lesson.taste, rng, examined=examined
+    )
     return Lesson(
         asked.facts, asked.because, asked.reason, asked.taste, text, asked.kind, asked.question, asked.reviews
     )

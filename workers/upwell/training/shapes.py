@@ -167,6 +167,11 @@ def article(phrase: str) -> str:
     return ("an " if phrase[:1].lower() in "aeiou" else "a ") + phrase
 
 
+def placed(country: str) -> str:
+    """`the United States`, `France`."""
+    return f"the {country}" if country.startswith(("United", "Nether", "Czech Rep")) else country
+
+
 def lowered(category: str) -> str:
     """Lower case, but not an abbreviation such as `RPG`."""
     return category if len(category) > 1 and category.isupper() else category.lower()
@@ -223,7 +228,7 @@ def slots_of(facts: Facts, because: Sequence[str], taste: Sequence[str], rng: ra
             slots["R"] = values[0]
         elif key == "country":
             named = [n for v in values for n in v.split(", ")][:3]
-            slots["L"] = listed([f"the {n}" if n.startswith(("United", "Nether", "Czech Rep")) else n for n in named])
+            slots["L"] = listed([placed(n) for n in named])
         elif key not in PEOPLE and len(values) == 1 and len(values[0]) <= 40:
             others.append((key.replace("_", " "), values[0]))
     if others and not kind:
@@ -259,6 +264,11 @@ def pick(shapes: Sequence[str], slots: Slots, used: set[str], rng: random.Random
 
 def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def opened(text: str) -> str:
+    """Every sentence with a capital."""
+    return re.sub(r"((?:^|[.?!] ))([a-z])", lambda m: m.group(1) + m.group(2).upper(), text)
 
 
 def sentence(
@@ -305,7 +315,7 @@ def sentence(
         case _:
             text = f"{choose(MAINS) or act()}. {choose(EXTRAS)} {choose(REASONS[kind])}"
     # A part that begins in lower case opens a sentence now; what a slot holds keeps its own spelling.
-    text = re.sub(r"((?:^|[.?] ))([a-z])", lambda m: m.group(1) + m.group(2).upper(), text.strip())
+    text = opened(text.strip())
     return capitalised(re.sub(r"{(\w+)}(\.?)", lambda m: _ended(slots[m.group(1)], m.group(2)), text))
 
 
