@@ -18,8 +18,10 @@ from tritonclient import grpc as triton
 from deployment import Deployment, deployed, header
 from support import eventually
 from upwell.content.formats import Maker, Subject, Unmakeable
+from upwell.content.kinds import Asked
 from upwell.content.prompt import facts_of
 from upwell.content.safety import PASSED, Gate, for_judging
+from upwell.events.contracts import TextKind
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.paint import Painter
 from upwell.inference.safety import ImageSafety, TextSafety
@@ -165,9 +167,17 @@ def test_profanity_is_refused_and_titles_are_not_mistaken_for_it(gate):
 
 def test_facts_that_nobody_should_read_are_refused(gate):
     good, bad = facts_of("Dick Tracy (1990)", ["Action"]), facts_of("Fuck you, you piece of shit", ["Drama"])
-    verdicts = gate.facts([(good, ["Dirty Dancing"]), (bad, []), (good, [bad.title])])
-    assert verdicts[0] == PASSED
-    assert all(verdict.startswith("refused: profanity in the facts") for verdict in verdicts[1:])
+    asked = [
+        Asked(TextKind.RECOMMENDATION, good, ("Dirty Dancing",)),
+        Asked(TextKind.ANSWER, good, question="Who directed it?"),
+        Asked(TextKind.RECOMMENDATION, bad),
+        Asked(TextKind.RECOMMENDATION, good, (bad.title,)),
+        Asked(TextKind.ANSWER, good, question=bad.title),
+        Asked(TextKind.SUMMARY, good, reviews=("The pace is slow.", bad.title)),
+    ]
+    verdicts = gate.facts(asked)
+    assert verdicts[:2] == [PASSED, PASSED]
+    assert all(verdict.startswith("refused: profanity in the facts") for verdict in verdicts[2:])
 
 
 def test_posters_speech_and_clips_are_made(painter, speaker, gate):

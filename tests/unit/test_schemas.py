@@ -45,7 +45,11 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
         ),
         c.Interaction("e3", "u1", "rank_request", 1),
     ],
-    "requests": [c.Request("r1", "u1", 1), c.Request("r1", "u1", 1, "content", "alien", "text", "en")],
+    "requests": [
+        c.Request("r1", "u1", 1),
+        c.Request("r1", "u1", 1, "content", "alien", "text", "en", "answer", "Who directed it?"),
+        c.Request("r1", "u1", 1, text_kind="summary", reviews=["Too loud.", "Moves along well."]),
+    ],
     "item-features": [
         c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1"),
         c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1", "Alien", ["horror"], {"text": 1.0}, 0.5, 7),
@@ -57,6 +61,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
     "content-triggers": [
         c.ContentTrigger("t1", "head_changed", "r1", "u1", "alien", 1),
         c.ContentTrigger("t1", "request", "q1", "u1", "alien", 1, "high", "r1", ["heat"], [REASON], "text", "en"),
+        c.ContentTrigger("t1", "request", "q1", "u1", "alien", 1, text_kind="answer", question="Who?", reviews=["A."]),
     ],
     "contents": [
         c.Content("c1", "t1", "u1", ["alien"], "text", "en", "Alien.", "model", "m", "passed", "why", "request", 1),
@@ -81,6 +86,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
             "ab",
             "a/b",
             2**33,
+            "subject",
         ),
     ],
     "statistics": [

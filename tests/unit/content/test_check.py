@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from upwell.content.check import Limits, check
 from upwell.content.choose import choose
+from upwell.content.kinds import Asked
 from upwell.content.language import detect
 from upwell.content.prompt import Facts, facts_of
 from upwell.content.template import LANGUAGES, template
+from upwell.events.contracts import TextKind
 
 ALIEN = facts_of(
     "Alien",
@@ -145,8 +147,9 @@ def test_the_more_specific_of_two_passing_texts_is_chosen():
     plain = "Since you liked Jaws, Alien should suit you."
     rich = "Alien is Ridley Scott's 1979 horror film, here because you liked Jaws."
     wrong = "Since you liked Jaws, try Aliens by James Cameron."
-    choice = choose([wrong, plain, rich], ALIEN, ["Jaws"])
+    asked = Asked(TextKind.RECOMMENDATION, ALIEN, ("Jaws",))
+    choice = choose([wrong, plain, rich], asked)
     assert choice.index == 2
     assert choice.rejected == 1
-    assert choose([plain, rich], ALIEN, ["Jaws"], recent=["Alien is one to try."]).index == 0
-    assert choose([wrong], ALIEN, ["Jaws"]).index is None
+    assert choose([plain, rich], asked, recent=["Alien is one to try."]).index == 0
+    assert choose([wrong], asked).index is None

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from upwell.content import safety
+from upwell.content.kinds import Asked
 from upwell.content.prompt import facts_of
 from upwell.content.safety import PASSED, Limits, facts_verdict, own_words, picture_verdict, terms_in, text_verdict
+from upwell.events.contracts import TextKind
 from upwell.inference.safety import TextScore
 from upwell.settings import ContentSettings
 
@@ -67,7 +69,8 @@ def test_titles_are_no_words_of_the_text():
     assert own_words("You liked Kill Bill, so Dick Tracy with Dick Van Dyke is a good match.", told) == (
         "you liked it, so it with it is a good match."
     )
-    assert told[: safety.judged(["Kill Bill"])] == ["Dick Tracy", "Kill Bill", ""]
+    asked = Asked(TextKind.ANSWER, facts, ("Kill Bill",), question="Is it any good?")
+    assert safety.free_text(asked) == ["Dick Tracy", "Kill Bill", "", "Is it any good?"]
 
 
 def test_the_judge_of_pictures_gets_their_middle():

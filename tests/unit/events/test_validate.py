@@ -49,6 +49,8 @@ def test_valid_records_pass_unchanged() -> None:
     assert item(op="delete", title="").op == "delete"
     assert item(media=[{"kind": "image", "uri": "https://example.org/a.png"}]).media[0].uri
     assert request(language="pt-BR", item_id="i1").item_id == "i1"
+    assert request(text_kind="answer", question="Is it loud?").question == "Is it loud?"
+    assert request(text_kind="summary", reviews=["Loud.", ""]).reviews == ["Loud.", ""]
 
 
 def test_a_null_value_deletes_the_item_of_its_key() -> None:
@@ -150,6 +152,20 @@ def test_a_deletion_needs_a_valid_key(key: bytes | None) -> None:
         ({"item_id": ""}, "item_id has 0"),
         ({"ts": 0}, "not a time"),
         ({"request_id": "MISSING"}, "missing required field"),
+        (
+            {"text_kind": "poem"},
+            "text_kind 'poem' is not offered: answer, description, recommendation, subject, summary",
+        ),
+        ({"text_kind": "answer"}, "text_kind answer needs a question"),
+        ({"text_kind": "answer", "question": " \n"}, "text_kind answer needs a question"),
+        ({"text_kind": "answer", "question": "Why? " * 61}, "question has 305 characters: at most 300"),
+        ({"text_kind": "answer", "question": "Why\x00?"}, "question holds the character U\\+0000"),
+        ({"text_kind": "subject", "question": "Why?"}, "text_kind subject takes no question"),
+        ({"text_kind": "summary"}, "text_kind summary needs reviews"),
+        ({"text_kind": "summary", "reviews": "Fine."}, "Expected `array`"),
+        ({"text_kind": "summary", "reviews": ["Fine."] * 7}, "7 reviews: at most 6"),
+        ({"text_kind": "summary", "reviews": ["x" * 2_001]}, "a review has 2001 characters"),
+        ({"reviews": ["Fine."]}, "text_kind recommendation takes no reviews"),
     ],
 )
 def test_an_invalid_request_is_refused_with_its_reason(changes: dict, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from upwell.content.check import Limits, check
+from upwell.content.kinds import Asked, check_of
 from upwell.content.prompt import Facts
 
 
@@ -21,28 +21,16 @@ class Choice:
         return sum(1 for reasons in self.refused if reasons)
 
 
-def choose(
-    candidates: Sequence[str],
-    facts: Facts,
-    because: Sequence[str] = (),
-    language: str = "en",
-    limits: Limits = Limits(),
-    *,
-    reason: str = "",
-    taste: Sequence[str] = (),
-    recent: Sequence[str] = (),
-) -> Choice:
+def choose(candidates: Sequence[str], asked: Asked, recent: Sequence[str] = ()) -> Choice:
     """The passing candidate that uses most facts, and opens least like the reader's `recent` texts."""
-    refused = tuple(
-        tuple(check(text, facts, because, language, limits, reason=reason, taste=taste)) for text in candidates
-    )
+    refused = tuple(tuple(check_of(text, asked)) for text in candidates)
     passing = [i for i, reasons in enumerate(refused) if not reasons]
     if not passing:
         return Choice(None, refused)
     openings = {_opening(text) for text in recent}
 
     def worth(i: int) -> tuple[bool, int, int]:
-        return _opening(candidates[i]) not in openings, min(specific(candidates[i], facts), 3), -i
+        return _opening(candidates[i]) not in openings, min(specific(candidates[i], asked.facts), 3), -i
 
     return Choice(max(passing, key=worth), refused)
 

@@ -1,7 +1,6 @@
 """What is to be written, and about what, in; prompt, reasons to refuse a text, and template of its kind out. Pure.
 
-Kinds beside the recommendation: subject line, description for this user, answer to a question, summary of reviews. Facts
-are the only source; of a summary, the reviews are.
+Every text goes this way, whatever its `TextKind`. Facts are the only source; of a summary, the reviews are.
 """
 
 from __future__ import annotations
@@ -9,34 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from upwell.content.check import Limits, check
 from upwell.content.prompt import Facts, clean, fact_lines, prompt, reason_kind, reason_line
-from upwell.content.template import template
-
-
-class Kind(StrEnum):
-    """Kinds of texts."""
-
-    RECOMMENDATION = "recommendation"
-    """Why this item, in one or two sentences."""
-    SUBJECT = "subject"
-    """Subject line of a message, or copy of an advertisement: at most 60 characters."""
-    DESCRIPTION = "description"
-    """What the item is, for this user."""
-    ANSWER = "answer"
-    """To a customer's question, from the item's facts; or that they do not say it."""
-    SUMMARY = "summary"
-    """Of given reviews."""
+from upwell.content.template import template, template_language
+from upwell.events.contracts import TextKind
+from upwell.events.validate import MAX_QUESTION, MAX_REVIEWS
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A text that is wanted. `question` belongs to an answer, `reviews` to a summary; the rest as in `prompt.prompt`."""
 
-    kind: Kind
+    kind: TextKind
     facts: Facts
     because: tuple[str, ...] = ()
     reason: str = ""
@@ -45,24 +30,34 @@ class Asked:
     reviews: tuple[str, ...] = ()
     language: str = "en"
 
+    def given(self) -> tuple[str, ...]:
+        """What somebody wrote for this text alone: it is nobody's catalogue, and anything may be in it."""
+        return (self.question, *self.reviews) if self.question else self.reviews
 
-MAX_QUESTION: Final = 160
-MAX_REVIEW: Final = 160
-MAX_REVIEWS: Final = 6
+
+READ_OF_REVIEW: Final = 160
+"""Characters of one review in the prompt."""
 NOT_SAID: Final = "The facts do not say that."
 """The answer where there is none. Nothing else may be said then."""
-LIMITS: Final[Mapping[Kind, Limits]] = {
-    Kind.RECOMMENDATION: Limits(),
-    Kind.SUBJECT: Limits(4, 60, 2, sentence=False),
-    Kind.DESCRIPTION: Limits(20, 400, 4),
-    Kind.ANSWER: Limits(2, 200, 2, named=False),
-    Kind.SUMMARY: Limits(20, 300, 3, named=False),
+LIMITS: Final[Mapping[TextKind, Limits]] = {
+    TextKind.RECOMMENDATION: Limits(),
+    TextKind.SUBJECT: Limits(4, 60, 2, sentence=False),
+    TextKind.DESCRIPTION: Limits(20, 400, 4),
+    TextKind.ANSWER: Limits(2, 200, 2, named=False),
+    TextKind.SUMMARY: Limits(20, 300, 3, named=False),
 }
-_INSTRUCTIONS: Final[Mapping[Kind, str]] = {
-    Kind.SUBJECT: "Write a subject line of at most 60 characters about this item. Use only these facts.",
-    Kind.DESCRIPTION: "Describe this item for the reader in one or two sentences. Use only these facts.",
-    Kind.ANSWER: f'Answer the question about this item from these facts, or say: "{NOT_SAID}"',
-    Kind.SUMMARY: "Summarise what reviewers say about this item in one or two sentences. Use only these reviews.",
+UNTOLD: Final[Mapping[TextKind, str]] = {
+    TextKind.SUBJECT: "For you",
+    TextKind.DESCRIPTION: "This cannot be described here.",
+    TextKind.ANSWER: "This cannot be answered here.",
+    TextKind.SUMMARY: "These reviews cannot be summarised here.",
+}
+"""Where facts, question or reviews are refused."""
+_INSTRUCTIONS: Final[Mapping[TextKind, str]] = {
+    TextKind.SUBJECT: "Write a subject line of at most 60 characters about this item. Use only these facts.",
+    TextKind.DESCRIPTION: "Describe this item for the reader in one or two sentences. Use only these facts.",
+    TextKind.ANSWER: f'Answer the question about this item from these facts, or say: "{NOT_SAID}"',
+    TextKind.SUMMARY: "Summarise what reviewers say about this item in one or two sentences. Use only these reviews.",
 }
 _ABOUT: Final[Mapping[str, str]] = {
     "director": r"direct(?:s|ed|ors?|ing)|who made|who is behind", "cast": r"stars?|starring|cast|act(?:ors?|resse?s?)|who plays|plays in|who is in it",
@@ -82,7 +77,7 @@ ALIASES: Final = {
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 _SAYING: Final = frozenset(
     """about according also among both find finds found from have item many more most much only others overall people praise praised
-    readers report review reviewed reviewer reviewers reviews said says some that their them they this those though viewers what while
+    readers report review reviewed there reviewer reviewers reviews said says some that their them they this those though viewers what while
     with write writes mention mentions mixed opinions agree several praises liked adds another""".split()
 )
 """What a summary may say without a review that says it."""
@@ -92,18 +87,18 @@ SUPPORTED: Final = 0.75
 
 def prompt_of(asked: Asked) -> str:
     """The user message for the generator. Facts, question and reviews are delimited data."""
-    if asked.kind is Kind.RECOMMENDATION:
+    if asked.kind is TextKind.RECOMMENDATION:
         return prompt(asked.facts, asked.because, asked.language, reason=asked.reason, taste=asked.taste)
     lines = [_INSTRUCTIONS[asked.kind], "---"]
-    if asked.kind is Kind.SUMMARY:
+    if asked.kind is TextKind.SUMMARY:
         lines.append(f"title: {clean(asked.facts.title)}")
-        lines += [f"review: {clean(review, MAX_REVIEW)}" for review in asked.reviews[:MAX_REVIEWS]]
+        lines += [f"review: {clean(review, READ_OF_REVIEW)}" for review in asked.reviews[:MAX_REVIEWS]]
     else:
         lines += fact_lines(asked.facts)
     lines.append("---")
-    if asked.kind is Kind.ANSWER:
+    if asked.kind is TextKind.ANSWER:
         lines.append(f"question: {clean(asked.question, MAX_QUESTION)}")
-    elif asked.kind is not Kind.SUMMARY:
+    elif asked.kind is not TextKind.SUMMARY:
         lines.append("reason: " + reason_line(asked.because, reason=asked.reason, taste=asked.taste))
     return "\n".join(lines)
 
@@ -111,7 +106,7 @@ def prompt_of(asked: Asked) -> str:
 def check_of(text: str, asked: Asked) -> list[str]:
     """Reasons to refuse the text, as those of `check.check`; besides `answer` and `summary`. Empty: it passes."""
     facts, limits = asked.facts, LIMITS[asked.kind]
-    if asked.kind is Kind.ANSWER:
+    if asked.kind is TextKind.ANSWER:
         values = answering(asked.question, facts)
         if text == NOT_SAID or not values:
             wrong = bool(values) if text == NOT_SAID else True
@@ -120,7 +115,7 @@ def check_of(text: str, asked: Asked) -> list[str]:
         if not any(value.casefold() in text.casefold() for value in values):
             problems.append("answer: not what was asked")
         return problems
-    if asked.kind is Kind.SUMMARY:
+    if asked.kind is TextKind.SUMMARY:
         source = " ".join(asked.reviews)
         reviewed = Facts(facts.title, facts.year, facts.categories, facts.attributes, source)
         return check(text, reviewed, (), asked.language, limits) + _unsupported(text, source, facts)
@@ -128,29 +123,45 @@ def check_of(text: str, asked: Asked) -> list[str]:
 
 
 def template_of(asked: Asked) -> str:
-    """The text that answers where the model cannot: plain, and always faithful. English, but for the recommendation."""
+    """The text that answers where the model cannot: plain, and always faithful. Of `untold` facts it says nothing.
+
+    Reviews are counted, not quoted: nobody has checked what they say.
+    """
     facts = asked.facts
     title = clean(facts.title)
     kinds = " and ".join(clean(c, 40).lower() for c in facts.categories[:2])
+    if not title and asked.kind is not TextKind.RECOMMENDATION:
+        return UNTOLD[asked.kind]
     match asked.kind:
-        case Kind.RECOMMENDATION:
+        case TextKind.RECOMMENDATION:
             return template(facts, asked.because, asked.language, reason=asked.reason, taste=asked.taste)
-        case Kind.SUBJECT:
+        case TextKind.SUBJECT:
             why = {"similar": "For you", "taste": "Your taste", "popular": "Popular now", "new": "New here"}
             line = f"{why.get(reason_kind(asked.because, asked.reason, asked.taste), 'For you')}: {title}"
-            return line if len(line) <= LIMITS[Kind.SUBJECT].max_chars else title[: LIMITS[Kind.SUBJECT].max_chars]
-        case Kind.DESCRIPTION:
+            most = LIMITS[TextKind.SUBJECT].max_chars
+            return line if len(line) <= most else clean(title, most)
+        case TextKind.DESCRIPTION:
             told = [f"{title}{f' ({facts.year})' if facts.year is not None else ''}{f': {kinds}' if kinds else ''}."]
             for key, value in list(facts.attributes.items())[:2]:
                 told.append(f"{key.replace('_', ' ').capitalize()}: {_listed(value)}.")
             return " ".join(told)
-        case Kind.ANSWER:
+        case TextKind.ANSWER:
             values = answering(asked.question, facts)
             return f"{_listed(values)}." if values else NOT_SAID
         case _:
-            first = clean(asked.reviews[0], MAX_REVIEW) if asked.reviews else ""
-            quoted = first if first.endswith((".", "!", "?")) else f"{first}."
-            return f"A reviewer says: {quoted}" if first else f"There are no reviews of {title}."
+            one = len(asked.reviews) == 1
+            number = ("no", "one", "two", "three", "four", "five", "six")[len(asked.reviews[:MAX_REVIEWS])]
+            return f"There {'is' if one else 'are'} {number} {'review' if one else 'reviews'} of {title}."
+
+
+def template_language_of(asked: Asked) -> str:
+    """The language that `template_of` answers in: recommendations have templates in several."""
+    return template_language(asked.language) if asked.kind is TextKind.RECOMMENDATION else "en"
+
+
+def untold(asked: Asked) -> Asked:
+    """The same without facts, reason and what was given: for a template where they were refused."""
+    return Asked(asked.kind, Facts(""), language=asked.language)
 
 
 def answering(question: str, facts: Facts) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from upwell.content.kinds import Asked
 from upwell.content.prompt import Facts
 from upwell.inference.safety import SIDE, ImageSafety, TextSafety, TextScore
 from upwell.settings import ContentSettings
@@ -120,14 +121,16 @@ def for_judging(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def told_facts(facts: Facts, because: Sequence[str]) -> list[str]:
-    """All that may be told about an item and the reasons for it; what is free text comes first: `judged` of them."""
+    """All that may be told about an item and the reasons for it: what a text may hold though its own words are judged."""
     values = [v for value in facts.attributes.values() for v in ([value] if isinstance(value, str) else value)]
     return [facts.title, *because, facts.description, *facts.categories, *values]
 
 
-def judged(because: Sequence[str]) -> int:
-    """How many of `told_facts` are judged by the model: titles and the description. Names would mislead it."""
-    return len(because) + 2
+def free_text(asked: Asked) -> list[str]:
+    """What is judged by the model before anything is told: titles, the description, a question or reviews. Names would
+    mislead it.
+    """
+    return [asked.facts.title, *asked.because, asked.facts.description, *asked.given()]
 
 
 class Gate:
@@ -138,18 +141,18 @@ class Gate:
         self._texts = texts if settings.judge == "models" else None
         self._pictures = pictures if settings.judge == "models" else None
 
-    def facts(self, items: Sequence[tuple[Facts, Sequence[str]]]) -> list[str]:
-        """A verdict on each item's facts, with the titles of what it is recommended because of.
+    def facts(self, items: Sequence[Asked]) -> list[str]:
+        """A verdict on what each text would be written from: facts, reasons, and the question or reviews given.
 
         Raises: InferenceUnavailable.
         """
-        told = [told_facts(facts, because) for facts, because in items]
-        parts = [facts[: judged(because)] for facts, (_, because) in zip(told, items, strict=True)]
-        scores = iter(self._judge([fact for part in parts for fact in part]))
+        parts = [free_text(asked) for asked in items]
+        scores = iter(self._judge([text for part in parts for text in part]))
         verdicts = []
-        for facts, part in zip(told, parts, strict=True):
+        for asked, part in zip(items, parts, strict=True):
             known = [score for score in (next(scores) for _ in part) if score is not None]
-            verdicts.append(facts_verdict(facts, known, self._limits))
+            told = [*part, *told_facts(asked.facts, asked.because)]
+            verdicts.append(facts_verdict(told, known, self._limits))
         return _counted("facts", verdicts)
 
     def texts(self, texts: Sequence[tuple[str, Sequence[str]]]) -> list[str]:

@@ -11,10 +11,11 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from upwell.content.asking import asked_of
 from upwell.content.formats import Made, Maker, Subject, Unmakeable
 from upwell.content.pictures import Pictures
 from upwell.content.plan import TEXT, Pending
-from upwell.content.prompt import Facts, display_title, facts_of
+from upwell.content.prompt import Facts
 from upwell.content.safety import PASSED, Gate
 from upwell.content.writing import Answer
 from upwell.events.contracts import Content
@@ -75,11 +76,8 @@ class Studio:
     def _subject(self, pending: Pending, content: Content) -> Subject:
         trigger, item_id = pending.trigger, content.item_ids[0]
         items = self._store.facts([item_id, *trigger.because])
-        item = items[item_id]
-        facts = facts_of(item.title or item_id, item.categories, item.attributes, item.description)
-        because = [display_title(items[b].title)[0] for b in trigger.because if b in items and items[b].title]
-        if self._gate.facts([(facts, because)]) != [PASSED]:
-            facts = Facts("")
+        asked = asked_of(trigger, item_id, items)
+        facts = asked.facts if self._gate.facts([asked]) == [PASSED] else Facts("")
         picture, liked = self._pictures.of(trigger.user_id, item_id, trigger.because)
         return Subject(
             content.text, content.language, facts, picture, liked, key64(item_id) >> 1, key64(trigger.user_id) >> 1

@@ -300,6 +300,9 @@ class Pipeline:
                 priority="high",
                 format=request.format,
                 language=request.language,
+                text_kind=request.text_kind,
+                question=request.question,
+                reviews=request.reviews,
             )
             priority = PRIORITIES["high"]
         else:

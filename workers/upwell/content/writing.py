@@ -1,5 +1,7 @@
 """Triggers to be answered in, one answer each out: a text of the model that passed the check, or a template.
 
+All kinds of texts go the same way; a recommendation is one of them.
+
 Facts are read and judged, candidates asked for in rounds (only for those that have none that passes yet), checked and
 judged, and the rest is answered by the template. The models may be down or slow; an answer comes all the same. What no
 judge has passed does not go out: without the judge's answer the template stands in for the generator, and where facts
@@ -9,33 +11,28 @@ are refused it names none.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
+from upwell.content.asking import asked_of
 from upwell.content.choose import choose
+from upwell.content.kinds import Asked, prompt_of, template_language_of, template_of, untold
 from upwell.content.plan import TEXT, Outcome, Pending
-from upwell.content.prompt import Facts, display_title, facts_of, prompt
 from upwell.content.safety import PASSED, Gate, told_facts
-from upwell.content.template import template, template_language
 from upwell.events.contracts import Content
 from upwell.events.hashing import content_id, key64
 from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.settings import ContentSettings
-from upwell.store.contents import ContentStore, ItemFacts, Stored
+from upwell.store.contents import ContentStore, Stored
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.content")
 
 TEMPLATE_MODEL: Final = "template"
-
-
-TELLING: Final = 0.5
-"""The user's own item is told as the reason where its share is at least this much of the largest: "popular" says less.
-"""
 
 
 @dataclass(slots=True)
@@ -65,16 +62,13 @@ class _Draft:
 
     pending: Pending
     item_id: str
-    facts: Facts
-    because: list[str]
-    reason: str
-    language: str
+    asked: Asked
     candidates: list[str] = field(default_factory=list)
     tokens: int = 0
     rejected: int = 0
     text: str = ""
-    untold: bool = False
-    """Its facts were refused: no text may hold them."""
+    told: bool = True
+    """False: its facts, its question or its reviews were refused, and no text may hold them."""
 
 
 class Writer:
@@ -111,7 +105,7 @@ class Writer:
         answers += ended
         tokens, reached = 0, False
         if self._judge_facts(drafts) and model:
-            tokens, reached = self._generate([draft for draft in drafts if not draft.untold])
+            tokens, reached = self._generate([draft for draft in drafts if draft.told])
         return Written(answers + [self._finish(draft) for draft in drafts], tokens, reached)
 
     def _drafts(self, batch: Sequence[Pending]) -> tuple[list[_Draft], list[Answer]]:
@@ -136,19 +130,19 @@ class Writer:
                 else:
                     ended.append(Answer(pending, Outcome.ITEM_GONE))
                 continue
-            drafts.append(_draft(pending, item_id, items))
+            drafts.append(_Draft(pending, item_id, asked_of(trigger, item_id, items)))
         return drafts, ended
 
     def _judge_facts(self, drafts: Sequence[_Draft]) -> bool:
         """Whether the judge answered."""
         try:
-            verdicts = self._gate.facts([(draft.facts, draft.because) for draft in drafts])
+            verdicts = self._gate.facts([draft.asked for draft in drafts])
         except InferenceUnavailable as error:
             _unjudged(error, len(drafts))
             return False
         for draft, verdict in zip(drafts, verdicts, strict=True):
-            draft.untold = verdict != PASSED
-            if draft.untold:
+            if verdict != PASSED:
+                draft.told, draft.asked = False, untold(draft.asked)
                 log.info("facts.refused", item_id=draft.item_id, reason=verdict)
         return True
 
@@ -158,7 +152,7 @@ class Writer:
         tokens, reached = 0, False
         open_ = list(drafts)
         for turn in range(settings.candidates if open_ else 0):
-            prompts = [prompt(d.facts, d.because, d.language, reason=d.reason) for d in open_]
+            prompts = [prompt_of(draft.asked) for draft in open_]
             seeds = [key64(f"{d.pending.trigger.trigger_id}/{turn}") >> 1 for d in open_]
             try:
                 with metrics.STAGE_SECONDS.labels("content", "generate").time():
@@ -173,7 +167,7 @@ class Writer:
                 tokens += generated.tokens
                 draft.tokens += generated.tokens
                 draft.candidates.append(generated.text)
-                choice = choose([generated.text], draft.facts, draft.because, draft.language, reason=draft.reason)
+                choice = choose([generated.text], draft.asked)
                 if generated.error or choice.index is None:
                     draft.rejected += 1
                     why = [generated.error] if generated.error else list(choice.refused[0])
@@ -192,7 +186,9 @@ class Writer:
     def _judge_texts(self, chosen: Sequence[tuple[_Draft, str]]) -> bool:
         """Take over the texts that pass; False where the judge does not answer."""
         try:
-            verdicts = self._gate.texts([(text, told_facts(draft.facts, draft.because)) for draft, text in chosen])
+            verdicts = self._gate.texts(
+                [(text, told_facts(draft.asked.facts, draft.asked.because)) for draft, text in chosen]
+            )
         except InferenceUnavailable as error:
             _unjudged(error, len(chosen))
             return False
@@ -207,27 +203,25 @@ class Writer:
     def _finish(self, draft: _Draft) -> Answer:
         trigger = draft.pending.trigger
         from_model = bool(draft.text)
-        if draft.untold:
-            text = template(Facts(""), (), draft.language)
-        else:
-            text = draft.text or template(draft.facts, draft.because, draft.language, reason=draft.reason)
+        text = draft.text or template_of(draft.asked)
         content = Content(
             content_id=content_id(trigger.trigger_id, TEXT),
             trigger_id=trigger.trigger_id,
             user_id=trigger.user_id,
             item_ids=[draft.item_id],
             format=TEXT,
-            language=draft.language if from_model else template_language(draft.language),
+            language=draft.asked.language if from_model else template_language_of(draft.asked),
             text=text,
             source="model" if from_model else "template",
             model=self._generator.model_version if from_model else TEMPLATE_MODEL,
             safety=PASSED,
-            explanation="" if draft.untold else _explanation(draft),
+            explanation=_explanation(draft) if draft.told else "",
             kind=trigger.kind,
             created=time.time_ns() // 1_000_000,
             tokens=draft.tokens,
             candidates=len(draft.candidates),
             rejected=draft.rejected,
+            text_kind=draft.asked.kind,
         )
         return Answer(draft.pending, Outcome.GENERATED if from_model else Outcome.TEMPLATE, content)
 
@@ -236,30 +230,8 @@ def _unjudged(error: InferenceUnavailable, triggers: int) -> None:
     log.warning("judge.unavailable", error=str(error), answered_by="template", triggers=triggers)
 
 
-def _draft(pending: Pending, item_id: str, items: Mapping[str, ItemFacts]) -> _Draft:
-    trigger = pending.trigger
-    item = items[item_id]
-    because = [
-        display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title
-    ]
-    shares = {reason.kind: reason.share for reason in trigger.reasons}
-    reason = trigger.reasons[0].kind if trigger.reasons else ""
-    if because and shares.get("similar", 0.0) >= TELLING * max(shares.values()):
-        reason = "similar"
-    elif reason == "similar":
-        reason = ""
-    return _Draft(
-        pending,
-        item_id,
-        facts_of(item.title or item_id, item.categories, item.attributes, item.description),
-        because,
-        reason,
-        trigger.language or "en",
-    )
-
-
 def _explanation(draft: _Draft) -> str:
     reasons = draft.pending.trigger.reasons
     if reasons:
-        return next((reason.text for reason in reasons if reason.kind == draft.reason), reasons[0].text)
+        return next((reason.text for reason in reasons if reason.kind == draft.asked.reason), reasons[0].text)
     return "you asked for it" if draft.pending.request else ""

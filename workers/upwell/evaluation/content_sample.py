@@ -20,9 +20,9 @@ from upwell.bus import clients, topics
 from upwell.bus.errors import Unavailable
 from upwell.bus.reader import LogReader
 from upwell.bus.topics import TRIGGERS, Topic
+from upwell.content.asking import TELLING
 from upwell.content.progress import outcomes
 from upwell.content.prompt import Facts, display_title, facts_of
-from upwell.content.writing import TELLING
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import Content, ContentTrigger, Media
 from upwell.events.hashing import key64

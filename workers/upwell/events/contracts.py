@@ -41,6 +41,21 @@ class ControlType(StrEnum):
     """Erase the user. Refused to the dead letters until erasure is complete in every store."""
 
 
+class TextKind(StrEnum):
+    """What a text does for the user."""
+
+    RECOMMENDATION = "recommendation"
+    """Why this item, in one or two sentences."""
+    SUBJECT = "subject"
+    """Subject line of a message, or copy of an advertisement: at most 60 characters."""
+    DESCRIPTION = "description"
+    """What the item is, for this user."""
+    ANSWER = "answer"
+    """To a customer's question, from the item's facts; or that they do not say it."""
+    SUMMARY = "summary"
+    """Of given reviews."""
+
+
 class Media(Contract):
     """One piece of media of an item: `uri` or `data`, never both."""
 
@@ -91,6 +106,12 @@ class Request(Contract):
     item_id: str | None = None
     format: str = "text"
     language: str = ""
+    text_kind: str = TextKind.RECOMMENDATION.value
+    """A `TextKind`."""
+    question: str = ""
+    """What an answer answers. Untrusted, as all texts of a request."""
+    reviews: list[str] = []
+    """What a summary sums up."""
 
 
 class ItemFeatures(Contract):
@@ -164,6 +185,10 @@ class ContentTrigger(Contract):
     reasons: list[Reason] = []
     format: str = "text"
     language: str = ""
+    text_kind: str = TextKind.RECOMMENDATION.value
+    question: str = ""
+    reviews: list[str] = []
+    """The last three as those of the request that it comes of."""
 
 
 class Content(Contract, omit_defaults=False):
@@ -183,6 +208,7 @@ class Content(Contract, omit_defaults=False):
     """`passed`: what was checked before publication found nothing."""
     explanation: str
     kind: str
+    """Of the trigger."""
     created: int
     tokens: int = 0
     candidates: int = 0
@@ -193,6 +219,8 @@ class Content(Contract, omit_defaults=False):
     mime: str | None = None
     size: int | None = None
     """Bytes of the media."""
+    text_kind: str = TextKind.RECOMMENDATION.value
+    """A `TextKind`; what the text does for the user, whatever caused it (`kind`)."""
 
 
 class ItemCount(Contract, array_like=True, gc=False):

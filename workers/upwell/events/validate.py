@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from upwell.events.codec import DecodeError, decode, decoder, encode
-from upwell.events.contracts import ContentTrigger, ControlType, Interaction, InteractionType, Item, Media, Request
+from upwell.events.contracts import (
+    ContentTrigger,
+    ControlType,
+    Interaction,
+    InteractionType,
+    Item,
+    Media,
+    Request,
+    TextKind,
+)
 from upwell.settings import Settings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,6 +41,9 @@ MAX_KEYS = 64
 MAX_DEPTH = 4
 MAX_NESTED_BYTES = 65_536
 MAX_VALUE = 1e9
+MAX_QUESTION = 300
+MAX_REVIEWS = 6
+MAX_REVIEW = 2_000
 INT64 = range(-(2**63), 2**63)
 
 FORMATS = frozenset({"text", "poster", "speech", "clip"})
@@ -192,6 +204,7 @@ def request(key: bytes | None, value: bytes | None, rules: Rules, latest: int) -
     if found.item_id is not None:
         _identifier("item_id", found.item_id)
     _language(found.language)
+    _wanted(found.text_kind, found.question, found.reviews)
     return found
 
 
@@ -216,6 +229,7 @@ def trigger(key: bytes | None, value: bytes | None, rules: Rules) -> ContentTrig
     if found.format not in FORMATS:
         raise InvalidRecord(f"format {found.format[:64]!r} is not offered: {', '.join(sorted(FORMATS))}")
     _language(found.language)
+    _wanted(found.text_kind, found.question, found.reviews)
     return found
 
 
@@ -271,6 +285,24 @@ def _text(name: str, text: str, limit: int) -> None:
 def _language(language: str) -> None:
     if len(language) > MAX_LANGUAGE or not language.isprintable():
         raise InvalidRecord("language is not a language tag such as `en` or `pt-BR`")
+
+
+def _wanted(kind: str, question: str, reviews: list[str]) -> None:
+    """Whether a text is asked for that there is, with what it needs and nothing that it does not take."""
+    if kind not in set(TextKind):
+        raise InvalidRecord(f"text_kind {kind[:64]!r} is not offered: {', '.join(sorted(TextKind))}")
+    if kind == TextKind.ANSWER and not question.strip():
+        raise InvalidRecord("text_kind answer needs a question")
+    if kind == TextKind.SUMMARY and not any(review.strip() for review in reviews):
+        raise InvalidRecord("text_kind summary needs reviews")
+    for name, text, taken in (("question", question, TextKind.ANSWER), ("reviews", reviews, TextKind.SUMMARY)):
+        if text and kind != taken:
+            raise InvalidRecord(f"text_kind {kind} takes no {name}")
+    _text("question", question, MAX_QUESTION)
+    if len(reviews) > MAX_REVIEWS:
+        raise InvalidRecord(f"{len(reviews)} reviews: at most {MAX_REVIEWS}")
+    for review in reviews:
+        _text("a review", review, MAX_REVIEW)
 
 
 def _name(match: re.Match[str]) -> str:

@@ -10,8 +10,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from upwell.content.kinds import ALIASES, LIMITS, NOT_SAID, Asked, Kind, answering
+from upwell.content.kinds import ALIASES, LIMITS, NOT_SAID, Asked, answering
 from upwell.content.prompt import Facts, clean, reason_kind
+from upwell.events.contracts import TextKind
 from upwell.training.reviews import reviewed, unseen
 from upwell.training.shapes import EXTRAS, MAINS, REASONS, capitalised, listed, lowered, needs, pick, placed, slots_of
 
@@ -102,7 +103,7 @@ PERSONAL: Final = 0.5
 
 
 def of_kind(
-    kind: Kind,
+    kind: TextKind,
     facts: Facts,
     because: Sequence[str],
     reason: str,
@@ -113,17 +114,17 @@ def of_kind(
 ) -> tuple[Asked, str]:
     """What is asked, and a text that answers it. `examined`: with a question, or reviews, that no lesson holds."""
     match kind:
-        case Kind.SUBJECT:
+        case TextKind.SUBJECT:
             asked = Asked(kind, facts, tuple(because), reason, tuple(taste))
             return asked, _subject(asked, rng)
-        case Kind.DESCRIPTION:
+        case TextKind.DESCRIPTION:
             asked = Asked(kind, facts, tuple(because), reason, tuple(taste))
             return asked, _description(asked, rng)
-        case Kind.ANSWER:
+        case TextKind.ANSWER:
             return _answer(facts, rng, examined)
         case _:
             reviews, text = reviewed(facts.title, rng, examined=examined)
-            return Asked(Kind.SUMMARY, facts, reviews=reviews), text
+            return Asked(TextKind.SUMMARY, facts, reviews=reviews), text
 
 
 def _filled(shape: str, slots: Mapping[str, str]) -> str:
@@ -135,9 +136,11 @@ def _subject(asked: Asked, rng: random.Random) -> str:
     reason = reason_kind(asked.because, asked.reason, asked.taste)
     shapes = _OPENINGS[reason] if rng.random() < PERSONAL else _SUBJECTS
     known = [shape for shape in (*shapes, "{T}") if needs(shape) <= slots.keys()]
-    lines = [(shape, line) for shape in known if len(line := _filled(shape, slots)) <= LIMITS[Kind.SUBJECT].max_chars]
+    lines = [
+        (shape, line) for shape in known if len(line := _filled(shape, slots)) <= LIMITS[TextKind.SUBJECT].max_chars
+    ]
     if not lines:
-        return clean(asked.facts.title, LIMITS[Kind.SUBJECT].max_chars)
+        return clean(asked.facts.title, LIMITS[TextKind.SUBJECT].max_chars)
     return rng.choices([line for _, line in lines], weights=[len(needs(shape)) ** 2 for shape, _ in lines])[0]
 
 
@@ -173,7 +176,7 @@ def _answer(facts: Facts, rng: random.Random, examined: bool) -> tuple[Asked, st
         told = {"categories": lowered, "country": placed}.get(key, str)
         named = [told(value) for value in values]
         text = _filled(rng.choice(shapes), {"V": listed(named[:2]), "K": key.replace("_", " "), "T": facts.title})
-    return Asked(Kind.ANSWER, facts, question=question), text
+    return Asked(TextKind.ANSWER, facts, question=question), text
 
 
 def _question(facts: Facts, rng: random.Random) -> tuple[str, Sequence[str], str]:

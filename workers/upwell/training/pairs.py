@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from upwell.content.kinds import Asked, Kind, prompt_of
+from upwell.content.kinds import Asked, prompt_of
 from upwell.content.prompt import Facts, facts_of
+from upwell.events.contracts import TextKind
 from upwell.training import kind_shapes, shapes
 
-OTHER_KINDS: Final = (Kind.SUBJECT, Kind.DESCRIPTION, Kind.ANSWER, Kind.SUMMARY)
+OTHER_KINDS: Final = (TextKind.SUBJECT, TextKind.DESCRIPTION, TextKind.ANSWER, TextKind.SUMMARY)
 OTHER_SHARE: Final = 0.2
 """Share of lessons about other things than films."""
 UNSEEN_ONE_IN: Final = 10
@@ -36,7 +37,7 @@ class Lesson:
     reason: str
     taste: tuple[str, ...]
     text: str
-    kind: Kind = Kind.RECOMMENDATION
+    kind: TextKind = TextKind.RECOMMENDATION
     question: str = ""
     reviews: tuple[str, ...] = ()
 
@@ -100,7 +101,7 @@ def lessons(
     *,
     other_share: float = OTHER_SHARE,
     kinds_share: float = 0.0,
-    kinds: Sequence[Kind] = OTHER_KINDS,
+    kinds: Sequence[TextKind] = OTHER_KINDS,
 ) -> list[Lesson]:
     """`kinds_share`: share of lessons that are no recommendation, but each of one of `kinds`."""
     rng = random.Random(seed)
@@ -108,7 +109,7 @@ def lessons(
     return [of_kind(lesson, rng.choice(kinds), rng) if rng.random() < kinds_share else lesson for lesson in given]
 
 
-def of_kind(lesson: Lesson, kind: Kind, rng: random.Random, *, examined: bool = False) -> Lesson:
+def of_kind(lesson: Lesson, kind: TextKind, rng: random.Random, *, examined: bool = False) -> Lesson:
     """A lesson of another kind about the same item; `examined`: a question that no lesson holds."""
     asked, text = kind_shapes.of_kind(
         kind, lesson.facts, lesson.because, lesson.reason, lesson.taste, rng, examined=examined

@@ -129,10 +129,10 @@ def reviewed(title: str, rng: random.Random, *, examined: bool = False) -> tuple
         reviews[0] = f"{title}: {reviews[0]}"
     first, *rest = said
     if not rest:
-        shapes = _ALONE if len(reviews) == 1 else _ONE
-        return tuple(reviews), opened(rng.choice(shapes).format(A=first.clause))
-    shapes = _TWO if first.good == rest[0].good else _CONTRAST
-    text = rng.choice(shapes).format(A=first.clause, B=rest[0].clause)
+        alone = rng.choice(_ALONE if len(reviews) == 1 else _ONE)
+        return tuple(reviews), opened(alone.format(A=first.clause))
+    together = rng.choice(_TWO if first.good == rest[0].good else _CONTRAST)
+    text = together.format(A=first.clause, B=rest[0].clause)
     if len(rest) > 1:
         text += rng.choice(_MORE).format(C=rest[1].clause)
     return tuple(reviews), opened(text)
