@@ -24,7 +24,7 @@ from upwell.content.asking import TELLING
 from upwell.content.progress import outcomes
 from upwell.content.prompt import Facts, display_title, facts_of
 from upwell.events.codec import DecodeError, decode
-from upwell.events.contracts import Content, ContentTrigger, Media
+from upwell.events.contracts import Content, ContentTrigger, Media, TextKind
 from upwell.events.hashing import key64
 from upwell.interactions.history import EVENT
 from upwell.settings import Kafka, Settings
@@ -126,9 +126,12 @@ def _latest(kafka: Kafka, limit: int) -> tuple[list[Content], int]:
     found = []
     for *_, raw in sorted(newest):
         try:
-            found.append(decode(Content, raw))
+            content = decode(Content, raw)
         except DecodeError:
             published -= 1  # another producer's: no content of ours
+            continue
+        if content.text_kind == TextKind.RECOMMENDATION:  # the others have no reason to be judged by
+            found.append(content)
     return found, published
 
 
