@@ -92,6 +92,16 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             self.done.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
+    def outstanding(self) -> dict[TP, int]:
+        """Partitions with records that were fetched and are not done, with the offset of the first of them."""
+        found = {}
+        for tp in self.assignment():
+            if not self._is_changelog_tp(tp) and (read := self._thread.fetched.get(tp)) is not None:
+                until = max(self._committed_offset[tp] or 0, self.done.get(tp, 0))
+                if read.data >= until:
+                    found[tp] = until
+        return found
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust notes every hole in the offsets until it is acknowledged over. Each transaction leaves one."""
 

@@ -36,6 +36,9 @@ WORKER = "trends"
 COMMIT_S = 0.5
 LOOK_S = 0.1
 SAME_LOGGER_S = 5.0
+DROPPED_S = 5.0
+"""Records that were fetched so long ago, and have not reached the agent, were dropped by Faust on their way: they are
+fetched again. It does so where a record comes in at the very moment in which it has restored its tables."""
 
 
 def run(settings: Settings, slot: int, stop: Stop, *, metrics_port: int = 0) -> None:
@@ -62,6 +65,10 @@ class Pipeline:
         self._publisher = Publisher(clients.plain_producer(kafka))
         self._counts: dict[int, Counts] = {}
         self._failure: BaseException | None = None
+        self._in_hand = False
+        """A batch is being counted."""
+        self._outstanding: tuple[dict[TP, int], float] = ({}, 0.0)
+        """What was fetched and is not done, and since when (monotonic) it has been the same."""
         self._home = tempfile.TemporaryDirectory(prefix="upwell-trends-")
         self._app = _app(settings, slot, self._home.name)
         self._table = Table(
@@ -85,6 +92,7 @@ class Pipeline:
             log.info("trends.ready", metrics_port=metrics_port)
             while not stop and not app.should_stop and self._failure is None:
                 metrics.LAG.labels(WORKER).set(app.consumer.lag())
+                await self._fetch_dropped()
                 await asyncio.sleep(LOOK_S)
         except KafkaError as error:
             raise Unavailable(f"cannot start: {error!r}") from error
@@ -97,6 +105,20 @@ class Pipeline:
         if crashed is not None:
             raise Unavailable(f"the Faust app stopped: {crashed!r}") from crashed
 
+    async def _fetch_dropped(self) -> None:
+        app, now = self._app, time.monotonic()
+        settled = not (app.rebalancing or self._in_hand) and app.consumer.flow_active
+        outstanding = app.consumer.outstanding() if settled else {}
+        known, since = self._outstanding
+        if outstanding != known:
+            self._outstanding = (outstanding, now)
+        elif outstanding and now - since > DROPPED_S + self._settings.trends.publish_s:
+            for tp, offset in outstanding.items():
+                log.warning("trends.fetched_again", partition=tp.partition, offset=offset)
+                # Where they were only late, they come twice: counts know their offsets.
+                await app.consumer.seek(tp, offset)
+            self._outstanding = ({}, now)
+
     async def _recovered(self) -> None:
         """The table was read anew from its changelog: what was derived from it is too."""
         self._counts.clear()
@@ -106,7 +128,11 @@ class Pipeline:
         trends = self._settings.trends
         try:
             async for events in stream.noack_take(trends.batch_records, within=trends.publish_s):
-                await self._batch(events)
+                self._in_hand = True
+                try:
+                    await self._batch(events)
+                finally:
+                    self._in_hand = False
         except asyncio.CancelledError:
             raise
         except Exception as error:
