@@ -1,13 +1,15 @@
-"""A trigger and what Postgres knows of its items in; what is asked of the writer out. Pure."""
+"""A request, or a trigger, and what Postgres knows of its items in; what is asked of the writer out. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from upwell.content.kinds import Asked
+from upwell.content.plan import REQUEST
 from upwell.content.prompt import display_title, facts_of
-from upwell.events.contracts import ContentTrigger, TextKind
+from upwell.events.contracts import ContentTrigger, Request, TextKind
+from upwell.events.hashing import identifier
 from upwell.store.contents import ItemFacts
 
 TELLING: Final = 0.5
@@ -16,6 +18,36 @@ TELLING: Final = 0.5
 
 ENGLISH: Final = "en"
 """The language of all kinds of texts but the recommendation: their prompts, checks and templates know no other."""
+
+
+def trigger_of(request: Request, now: int) -> ContentTrigger:
+    """A request that came at `now`, ms, as what causes its content. Without an item: the user's best one."""
+    return ContentTrigger(
+        trigger_id=identifier(REQUEST, request.request_id, request.user_id),
+        kind=REQUEST,
+        cause=request.request_id,
+        user_id=request.user_id,
+        item_id=request.item_id or "",
+        created=now,
+        priority="high",
+        format=request.format,
+        language=request.language,
+        text_kind=request.text_kind,
+        question=request.question,
+        reviews=request.reviews,
+    )
+
+
+def item_of(trigger: ContentTrigger, slate: Sequence[str], items: Mapping[str, ItemFacts]) -> str | None:
+    """The item that a trigger is about: its own, or the first of the user's `slate`; None where none is left."""
+    choices = [trigger.item_id] if trigger.item_id else slate
+    return next((c for c in choices if c in items and not items[c].deleted), None)
+
+
+def nothing_about(trigger: ContentTrigger) -> str:
+    """Why there is no item, for whoever asked."""
+    what = f"item {trigger.item_id} is deleted or not known" if trigger.item_id else "the user has no ranking yet"
+    return f"{what}: there is nothing to write about"
 
 
 def asked_of(trigger: ContentTrigger, item_id: str, items: Mapping[str, ItemFacts]) -> Asked:

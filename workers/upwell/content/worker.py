@@ -24,16 +24,14 @@ from upwell.bus.errors import Aborted
 from upwell.bus.headers import Headers, trace
 from upwell.bus.suspects import ATTEMPTS, MOST_IN_A_ROW, NO_RECORDS_FAULT, words
 from upwell.bus.topics import TRIGGERS, Topic
-from upwell.content.plan import PRIORITIES, REQUEST, TEXT, Budget, Outcome, Pending, Waiting, together
+from upwell.content.asking import trigger_of
+from upwell.content.plan import PRIORITIES, TEXT, Budget, Outcome, Pending, Waiting, together
 from upwell.content.progress import MOST_AHEAD, Progress
 from upwell.content.safety import Gate
+from upwell.content.served import gate_of, writer_of
 from upwell.content.writing import Answer, Writer, Written
 from upwell.events import validate
 from upwell.events.codec import encode
-from upwell.events.contracts import ContentTrigger
-from upwell.events.hashing import identifier
-from upwell.inference.generate import TextGenerator
-from upwell.inference.safety import ImageSafety, TextSafety
 from upwell.lifecycle import Stop
 from upwell.media.store import MediaStore, open_store
 from upwell.settings import Settings
@@ -69,20 +67,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     Raises:
         Fenced, Unavailable, Inconsistent: see `upwell.bus.errors`.
     """
-    triton = settings.triton
-    generator = TextGenerator(
-        triton.url,
-        model=triton.text_generator,
-        timeout_s=triton.generate_timeout_s,
-        options=triton.options,
-        in_flight=settings.content.batch,
-        attempts=2,  # the template answers soon enough
-    )
-    gate = Gate(
-        settings.content,
-        TextSafety(triton.url, model=triton.text_safety, timeout_s=triton.make_timeout_s, options=triton.options),
-        ImageSafety(triton.url, model=triton.image_safety, timeout_s=triton.make_timeout_s, options=triton.options),
-    )
+    generator, gate = writer_of(settings), gate_of(settings)
     media_store = open_store(settings.media)
     with database.pool(settings.postgres) as connections:
         store = ContentStore(connections)
@@ -290,20 +275,7 @@ class Pipeline:
     def _pending(self, message: Message, partition: Partition, now: int, latest: int) -> Pending:
         if partition.topic == self.requests_topic:
             request = validate.request(message.key(), message.value(), self.rules, latest)
-            trigger = ContentTrigger(
-                trigger_id=identifier(REQUEST, request.request_id, request.user_id),
-                kind=REQUEST,
-                cause=request.request_id,
-                user_id=request.user_id,
-                item_id=request.item_id or "",
-                created=now,
-                priority="high",
-                format=request.format,
-                language=request.language,
-                text_kind=request.text_kind,
-                question=request.question,
-                reviews=request.reviews,
-            )
+            trigger = trigger_of(request, now)
             priority = PRIORITIES["high"]
         else:
             trigger = validate.trigger(message.key(), message.value(), self.rules)

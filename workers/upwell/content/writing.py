@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from upwell.content.asking import asked_of
+from upwell.content.asking import asked_of, item_of, nothing_about
 from upwell.content.choose import choose
 from upwell.content.kinds import Asked, prompt_of, template_language_of, template_of, untold
 from upwell.content.plan import TEXT, Outcome, Pending
@@ -117,16 +117,10 @@ class Writer:
         drafts, ended = [], []
         for pending in batch:
             trigger = pending.trigger
-            choices = [trigger.item_id] if trigger.item_id else slates.get(trigger.user_id, [])
-            item_id = next((c for c in choices if c in items and not items[c].deleted), None)
+            item_id = item_of(trigger, slates.get(trigger.user_id, []), items)
             if item_id is None:
                 if pending.request:
-                    what = (
-                        f"item {trigger.item_id} is deleted or not known"
-                        if trigger.item_id
-                        else "the user has no ranking yet"
-                    )
-                    ended.append(Answer(pending, Outcome.REFUSED, reason=f"{what}: there is nothing to write about"))
+                    ended.append(Answer(pending, Outcome.REFUSED, reason=nothing_about(trigger)))
                 else:
                     ended.append(Answer(pending, Outcome.ITEM_GONE))
                 continue
