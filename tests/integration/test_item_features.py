@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from upwell.inference.encode import TextEncoder
-from upwell.inference.errors import InferenceRejected
+from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.features import Features, FusionEncoder, ItemInput
+from upwell.inference.repository import loaded_as
 from upwell.local.stack import Stack
 from upwell.training import fusion, fusion_runs, fusion_serve
 
@@ -93,6 +94,61 @@ def test_what_cannot_be_encoded_is_refused_with_its_reason(encoder: FusionEncode
     with pytest.raises(InferenceRejected, match=words):
         encoder.encode([item])
     assert encoder.encode([ITEMS[0]])
+
+
+def test_what_is_fused_follows_from_what_is_asked_for_and_other_encoders_need_not_be_there(
+    encoder: FusionEncoder, full_stack: Stack
+) -> None:
+    triton = full_stack.endpoints().triton
+    with loaded_as(triton, "item_features", "item_features_deaf", {"audio_encoder": "nobody"}) as name:
+        seeing = FusionEncoder(triton, model=name, modalities=["image", "text"])
+        hearing = FusionEncoder(triton, model=name)
+        try:
+            (found,) = seeing.encode([ITEMS[3]])
+            assert set(found.weights) == {"text", "image"}
+            assert seeing.model_version != encoder.model_version, "vectors of other modalities cannot be compared"
+            assert seeing.encoders().versions.keys() == {"text", "image"}
+            with pytest.raises(
+                InferenceUnavailable, match=r"nobody does not answer; .* fuse without audio \(items.modalities\)"
+            ):
+                hearing.encode([ITEMS[0]])
+            with pytest.raises(InferenceRejected, match="nothing of text, image is there"):
+                seeing.encode([ITEMS[2]])
+        finally:
+            seeing.close()
+            hearing.close()
+
+
+def test_the_encoders_tell_what_the_vectors_are_made_of(encoder: FusionEncoder) -> None:
+    encoders = encoder.encoders()
+    (found,) = encoder.encode([ITEMS[3]])
+    assert encoders.versions.keys() == set(fusion.MODALITIES)
+    for name, vector in found.parts.items():
+        assert sum(part["size"] for part in encoders.layout[name]) == len(vector)
+    assert [part["scaled"] for part in encoders.layout["audio"]] == [False, True]
+
+
+def test_a_fusion_of_fewer_modalities_says_which(full_stack: Stack, tmp_path: Path) -> None:
+    text = (fusion.Part(384, shared=True),)
+    layout = {"text": text, "speech": text, "image": (text[0], fusion.Part(1280)), "audio": (fusion.Part(1),)}
+    trained = fusion.create("centred", layout, 384)
+    folder = fusion_runs.keep(trained, tmp_path, {"encoders": {"text": None, "image": None}})
+    name = fusion_serve.install(folder, full_stack.home / "triton" / "models")
+    full_stack.start(models=[name])
+    client, asks_more = (
+        FusionEncoder(full_stack.endpoints().triton, model=name, modalities=asked)
+        for asked in (["text", "image"], fusion.MODALITIES)
+    )
+    try:
+        (found,) = client.encode([ITEMS[3]])
+        assert set(found.weights) == {"text", "image"}
+        with pytest.raises(
+            InferenceRejected, match="audio, speech cannot be fused by this model: it was trained on text"
+        ):
+            asks_more.encode([ITEMS[3]])
+    finally:
+        client.close()
+        asks_more.close()
 
 
 def test_a_trained_fusion_is_served_beside_the_mean_and_weighs_as_it_learned(

@@ -6,6 +6,7 @@ takes whatever modalities an item has.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.inference.client import text_column
+from upwell.inference.client import Array, text_column
 from upwell.inference.encode import MAX_CHARS, TextEncoder
 from upwell.inference.versioned import VersionedModel
 
@@ -58,6 +59,17 @@ class Features:
     """`transcript`: what is said in it. `labels`: what is seen on its pictures, likeliest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """What a served fusion stands on."""
+
+    versions: dict[str, str]
+    """Modality to `name@hash` of the model that reads it."""
+    layout: dict[str, list[dict[str, Any]]]
+    """Modality to the parts of its vector, each of which has a `size` and may be `shared` (it lies in the texts' space) or
+    `scaled` (it comes in units of its own)."""
+
+
 class ItemEncoder(Protocol):
     """What embeds items, under one model version."""
 
@@ -92,6 +104,7 @@ class FusionEncoder(VersionedModel):
 
     Args:
         url: Triton's gRPC address, host:port.
+        modalities: what is fused; the encoders of others need not be loaded.
         timeout_s: deadline of one call of up to 32 items.
         in_flight: concurrent calls: while one is encoded, the next is on its way.
         options: gRPC channel options.
@@ -102,6 +115,7 @@ class FusionEncoder(VersionedModel):
         url: str,
         *,
         model: str = "item_features",
+        modalities: Sequence[str] = MODALITIES,
         timeout_s: float = 60.0,
         options: Mapping[str, str] | None = None,
         in_flight: int = 2,
@@ -109,6 +123,7 @@ class FusionEncoder(VersionedModel):
         super().__init__(
             url, model, "model of item features", timeout_s=timeout_s, options=options, in_flight=in_flight
         )
+        self._modalities = np.array([name.encode() for name in modalities], np.object_)
 
     def encode(self, items: Sequence[ItemInput]) -> list[Features]:
         """Each item's features, in the items' order; all or none.
@@ -120,18 +135,27 @@ class FusionEncoder(VersionedModel):
         """
         return [features for part in self.client.map(self._call, list(_calls(items))) for features in part]
 
-    def _call(self, items: Sequence[ItemInput]) -> list[Features]:
+    def encoders(self) -> Encoders:
+        """The encoders that the fusion asks. Raises: as `encode`."""
+        answer = self._infer(self._inputs([]), ("ENCODERS",))
+        return Encoders(**json.loads(answer["ENCODERS"][0]))
+
+    def _inputs(self, items: Sequence[ItemInput]) -> dict[str, Array]:
         images = [item.images for item in items]
         inputs = {
             "TEXT": text_column([item.text[:MAX_CHARS] for item in items]).reshape(-1),
             "IMAGE": np.concatenate([np.empty((0, SIDE, SIDE, 3), np.uint8), *(i for i in images if i is not None)]),
             "IMAGES": np.array([0 if i is None else len(i) for i in images], np.int32),
+            "MODALITIES": self._modalities,
         }
         for name, sounds in (("AUDIO", [i.sound for i in items]), ("SPEECH", [i.speech for i in items])):
             inputs[name] = np.concatenate([np.empty(0, np.float32), *(s for s in sounds if s is not None)])
             inputs[f"{name}_SAMPLES"] = np.array([0 if s is None else len(s) for s in sounds], np.int32)
+        return inputs
+
+    def _call(self, items: Sequence[ItemInput]) -> list[Features]:
         names = ("VECTOR", "WEIGHTS", *(f"{m.upper()}_VECTOR" for m in MODALITIES), "TRANSCRIPT", "LABELS")
-        answer = self._infer(inputs, names)
+        answer = self._infer(self._inputs(items), names)
         found = []
         for row, weights in enumerate(answer["WEIGHTS"]):
             there = [m for m, weight in zip(MODALITIES, weights, strict=True) if weight > 0]
@@ -146,7 +170,7 @@ class FusionEncoder(VersionedModel):
         return found
 
     def _ask(self) -> object:
-        return self.encode([ItemInput("hello")])
+        return self.encoders()
 
 
 def _perceived(transcript: bytes, labels: Sequence[bytes]) -> dict[str, Any]:

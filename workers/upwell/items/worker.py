@@ -42,7 +42,7 @@ from upwell.media.store import open_store
 from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.items import Embedding, ItemRow, ItemStore, Place
-from upwell.store.models import ModelStore, State, Version
+from upwell.store.models import ModelStore
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.items")
@@ -71,8 +71,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     reading = _reading(settings)
     with database.pool(settings.postgres) as connections:
         models = ModelStore(connections)
-        live = next((v.served_as for v in _versions(models) if v.state is State.LIVE), "")
-        encoder = connect(settings, live)
+        encoder = connect(settings, _live_as(models))
         bus = TransactionalConsumer(kafka, WORKER, slot, [name])
         store, audience = ItemStore(connections, topic_id), Audience(connections, settings.content)
         switch = Switch(
@@ -107,7 +106,9 @@ def connect(settings: Settings, served_as: str = "") -> ItemEncoder:
         model = served_as or triton.text_encoder
         return TextFeatures(TextEncoder(triton.url, model=model, timeout_s=triton.encode_timeout_s, options=options))
     model = served_as or triton.item_features
-    return FusionEncoder(triton.url, model=model, timeout_s=triton.fuse_timeout_s, options=options)
+    return FusionEncoder(
+        triton.url, model=model, modalities=settings.items.modalities, timeout_s=triton.fuse_timeout_s, options=options
+    )
 
 
 def _reading(settings: Settings) -> Reading | None:
@@ -117,10 +118,10 @@ def _reading(settings: Settings) -> Reading | None:
     return Reading(Preparer(settings.media), settings.items.modalities, settings.items.media_patience_s)
 
 
-def _versions(models: ModelStore) -> list[Version]:
+def _live_as(models: ModelStore) -> str:
     for attempt in database.retrying():
         with attempt:
-            return models.versions()
+            return models.live_as()
     raise AssertionError("unreachable")
 
 

@@ -115,8 +115,8 @@ def models_asked(settings: Settings) -> list[str]:
     triton, modalities, formats = settings.triton, settings.items.modalities, settings.content.formats
     models = [triton.text_encoder, triton.text_generator]
     if modalities != ["text"]:
-        # The fusion asks all of its encoders, whatever the items bring.
-        models += [triton.item_features, "image_encoder", "audio_encoder", "speech_recognizer"]
+        encoders = {"image": "image_encoder", "audio": "audio_encoder", "speech": "speech_recognizer"}
+        models += [triton.item_features, *(encoders[name] for name in modalities if name in encoders)]
     if set(formats) & {"poster", "clip"}:
         models.append(triton.style_transfer)
     if set(formats) & {"speech", "clip"}:

@@ -28,10 +28,11 @@ from upwell.evaluation.made_items import made_clicks, made_items
 from upwell.evaluation.reader import Place, Reader
 from upwell.events.codec import encode
 from upwell.events.contracts import Item
-from upwell.inference.features import MODALITIES, FusionEncoder, ItemInput
+from upwell.inference.features import MODALITIES, ItemInput
 from upwell.items.cleaning import clean_item
 from upwell.items.embedding import GROUP_MEDIA
 from upwell.items.reading import Reading
+from upwell.items.worker import connect
 from upwell.local.errors import StackError
 from upwell.local.publisher import Publisher
 from upwell.local.stack import Endpoints, Stack
@@ -246,10 +247,7 @@ class Flood:
     def _encoder_alone(self, settings: Settings, items: Sequence[Item]) -> float:
         """Items a second of the same inputs, decoded beforehand, straight through the encoder as the worker asks it."""
         self.say(f"{len(items):,} of the items straight through the encoder")
-        triton = settings.triton
-        encoder = FusionEncoder(
-            triton.url, model=triton.item_features, timeout_s=triton.fuse_timeout_s, options=triton.options
-        )
+        encoder = connect(settings)
         reading = Reading(Preparer(settings.media), settings.items.modalities, settings.items.media_patience_s)
         try:
             reading.begin()

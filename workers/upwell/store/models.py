@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool
 from upwell.events.contracts import Item, Media
 from upwell.store import arrays, database
 from upwell.store.database import sql
-from upwell.store.items import Embedding
+from upwell.store.items import Embedding, insert_parts
 
 
 class State(StrEnum):
@@ -80,6 +80,10 @@ class ModelStore:
         with database.transaction(self._connections) as cursor:
             return [_version(*row) for row in cursor.execute(sql("models_states")).fetchall()]
 
+    def live_as(self) -> str:
+        """Name on Triton of the live version; empty where there never was a second one, and the settings say it."""
+        return next((one.served_as for one in self.versions() if one.state is State.LIVE), "")
+
     def progress(self) -> list[Progress]:
         """All versions with what they lack."""
         with database.transaction(self._connections) as cursor:
@@ -108,7 +112,11 @@ class ModelStore:
 
     def drop(self, model_version: str) -> bool:
         """Give a preparation up, and what has been prepared; False where it is none."""
-        return self._change("models_drop", {"model_version": model_version}) == 1
+        with database.transaction(self._connections) as cursor:
+            dropped = cursor.execute(sql("models_drop"), {"model_version": model_version}).rowcount == 1
+            if dropped:
+                cursor.execute(sql("modalities_clear"))
+            return dropped
 
     def switch(self, model_version: str) -> bool:
         """Let the workers go over to a version; False where it still lacks items."""
@@ -130,8 +138,10 @@ class ModelStore:
             for id_, title, description, language, categories, attributes, media in rows
         ]  # fmt: skip
 
-    def prepare(self, model_version: str, made: Mapping[str, Embedding]) -> None:
-        """Store items' embeddings under a version; the first one of an item stands."""
+    def prepare(
+        self, model_version: str, made: Mapping[str, Embedding], parts: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    ) -> None:
+        """Store items' embeddings under a version, and their vectors before fusion; the first ones of an item stand."""
         if not made:
             return
         parameters = {
@@ -141,7 +151,9 @@ class ModelStore:
             "modalities": [msgspec.json.encode(one.modalities).decode() for one in made.values()],
             "perceived": [msgspec.json.encode(one.perceived).decode() for one in made.values()],
         }
-        self._change("items_prepare", parameters)
+        with database.transaction(self._connections) as cursor:
+            cursor.execute(sql("items_prepare"), parameters)
+            insert_parts(cursor, model_version, parts)
 
     def prepared(self, item_ids: Sequence[str], model_version: str) -> dict[str, Embedding]:
         """What is prepared of these items."""
@@ -181,6 +193,7 @@ class ModelStore:
             done = cursor.execute(sql("models_live"), {"model_version": model_version}).rowcount == 1
             if done:
                 cursor.execute(sql("models_clear"), {"model_version": model_version})
+                cursor.execute(sql("modalities_clear"))
             return done
 
     def _change(self, statement: str, parameters: dict[str, Any]) -> int:
