@@ -150,6 +150,7 @@ class Switch:
         self._store.prepare(
             following.model_version,
             {id_: Embedding(one.vector, one.weights, one.perceived) for id_, one in made.items()},
+            {id_: one.parts for id_, one in made.items()},
         )
         return True
 

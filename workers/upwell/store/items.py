@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,16 +77,8 @@ class ItemStore:
         with database.transaction(self._connections) as cursor:
             if rows:
                 accepted = dict(cursor.execute(sql("items_upsert"), self._columns(rows, model_version)).fetchall())
-                for modality in sorted({name for row in rows for name in row.parts}):
-                    made = [row for row in rows if modality in row.parts and row.item.item_id in accepted]
-                    if made:
-                        parameters = {
-                            "modality": modality,
-                            "model_version": model_version,
-                            "item_ids": [row.item.item_id for row in made],
-                            "vectors": arrays.VectorArray(np.stack([row.parts[modality] for row in made])),
-                        }
-                        cursor.execute(sql("modalities_insert"), parameters)
+                made = {row.item.item_id: row.parts for row in rows if row.item.item_id in accepted}
+                insert_parts(cursor, model_version, made)
             if deleted:
                 parameters = {
                     "topic_id": self._topic_id,
@@ -117,6 +109,19 @@ class ItemStore:
             "qualities": [r.quality for r in rows],
             "times": [r.item.ts for r in rows],
         }
+
+
+def insert_parts(
+    cursor: psycopg.Cursor[Any], model_version: str, parts: Mapping[str, Mapping[str, NDArray[np.float32]]]
+) -> None:
+    """Store the modalities' vectors of items, by item id; those that are stored already stand."""
+    for modality in sorted({name for vectors in parts.values() for name in vectors}):
+        made = {item_id: vectors[modality] for item_id, vectors in parts.items() if modality in vectors}
+        parameters = {
+            "modality": modality, "model_version": model_version, "item_ids": list(made),
+            "vectors": arrays.VectorArray(np.stack(list(made.values()))),
+        }  # fmt: skip
+        cursor.execute(sql("modalities_insert"), parameters)
 
 
 @dataclass(frozen=True, slots=True)
