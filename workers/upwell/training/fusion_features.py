@@ -6,25 +6,22 @@ the same numbers, without a server. Kept features are safetensors: nothing of th
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell import resources
 from upwell.events.contracts import Item
 from upwell.items.cleaning import clean_item, encoder_text
 from upwell.media.errors import MediaError
 from upwell.media.prepare import Prepared, Preparer
 from upwell.settings import MediaSettings
 from upwell.training.fusion import MODALITIES, Layout, Part
+from upwell.training.served import module
 
 Vectors = NDArray[np.float32]
 Tick = Callable[[str, int, int], None]
@@ -82,9 +79,9 @@ def encode(items: Sequence[Item], models: Path, media: MediaSettings, tick: Tick
     cleaned = [clean_item(item) for item in items]
     notes: list[str] = []
     pictures, sounds, spoken = _Rows(), _Rows(), _Rows()
-    image_encoder = _module("image_encoder", "encoder").Encoder(str(models / "image_encoder"))
-    audio_encoder = _module("audio_encoder", "encoder").Encoder(str(models / "audio_encoder"))
-    recognizer = _module("speech_recognizer", "recognizer").Recognizer(str(models / "speech_recognizer"))
+    image_encoder = module("image_encoder", "encoder").Encoder(str(models / "image_encoder"))
+    audio_encoder = module("audio_encoder", "encoder").Encoder(str(models / "audio_encoder"))
+    recognizer = module("speech_recognizer", "recognizer").Recognizer(str(models / "speech_recognizer"))
     preparer = Preparer(media)
     said: dict[int, str] = {}
     try:
@@ -104,7 +101,7 @@ def encode(items: Sequence[Item], models: Path, media: MediaSettings, tick: Tick
     # What no item has is probed with a blank: the model must have its place for it all the same.
     blank_image = image_encoder.embed([np.full((224, 224, 3), 128, np.uint8)])
     blank_sound = audio_encoder.embed([np.zeros(44_100, np.float32)])
-    text_encoder = _module("text_encoder", "encoder").Encoder(str(models / "text_encoder"))
+    text_encoder = module("text_encoder", "encoder").Encoder(str(models / "text_encoder"))
     texts = {
         i: text
         for i, item in enumerate(cleaned)
@@ -166,21 +163,6 @@ def _array(rows: _Rows, n: int, width: int) -> Vectors:
 
 def _unit(vector: Vectors) -> Vectors:
     return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
-
-
-def _module(model: str, name: str) -> ModuleType:
-    """The file that holds a served model itself, of its folder in the model repository."""
-    folder = resources.folder("triton_models") / model / "1"
-    spec = importlib.util.spec_from_file_location(f"upwell_{model}_{name}", folder / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{folder / name}.py cannot be read: the installation is incomplete")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(folder))  # for the files that it shares with other models
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
 
 
 def save(features: Features, path: Path) -> None:

@@ -21,8 +21,11 @@ def module(model: str, name: str) -> ModuleType:
         raise FileNotFoundError(f"{folder / name}.py is missing: the installation is incomplete")
     loaded = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(folder))  # for the files beside it
+    # A file more in the folder, and Triton would load the model anew at the next occasion.
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(loaded)
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = writes
     return loaded
