@@ -170,6 +170,41 @@ def drop(model_version: ModelVersion, config: Config = None, sets: Set = None) -
         print(f"{model_version} is dropped")
 
 
+@models_app.command()
+def vectors(
+    out: Annotated[Path, typer.Argument(help="safetensors file to write.")],
+    config: Config = None,
+    sets: Set = None,
+) -> None:
+    """Write the items' vectors to a file, which `upwell train vae` and `gan` take as conditions of their pictures.
+
+    One float32 row an item that is not deleted, as rankings use it; a generator that was trained on them paints from any
+    such vector.
+
+    \b
+    Examples:
+        upwell models vectors fused.safetensors
+        upwell train vae --conditions fused.safetensors
+    """
+    import numpy as np
+
+    from upwell.cli.settings import load
+    from upwell.store import database
+    from upwell.store.published import PublishedStore
+    from upwell.training import conditions
+
+    with exits.mapped("models"), database.pool(load(config, sets).postgres) as connections:
+        found = PublishedStore(connections).catalogue_vectors()
+    versions = sorted({version for version, _ in found.values()})
+    if len(versions) != 1:
+        what = (
+            f"items are under {' and '.join(versions)}: a switch is under way" if versions else "there are no items yet"
+        )
+        exits.fail(exits.CONFIG, f"{what}; `upwell models list` tells more")
+    conditions.write(out, list(found), np.stack([vector for _, vector in found.values()]), versions[0])
+    print(f"{len(found):,} vectors of {versions[0]}: {out}")
+
+
 @contextmanager
 def _store(config: Path | None, sets: list[str] | None) -> Iterator[tuple[Settings, ModelStore]]:
     """The settings and the database, once, with errors turned into one line and an exit code."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli import exits
-from upwell.cli.train_material import bar, material
+from upwell.cli.train_material import Source, bar, material
 
 MODEL = "item_features"
 
@@ -28,13 +28,27 @@ def fusion(
         ),
     ] = "all",
     dataset: Annotated[
-        str, typer.Option(help="stamps: items with pictures and sounds, users that are made up.")
+        str,
+        typer.Option(
+            help="stamps: items with pictures and sounds, users that are made up. recorded: the interactions of the "
+            "deployment of these settings, and the vectors that its workers stored."
+        ),
     ] = "stamps",
     interactions: Annotated[Path | None, typer.Option(help="CSV file of your own interactions instead.")] = None,
     items: Annotated[Path | None, typer.Option(help="CSV file of the items in them.")] = None,
     features: Annotated[
         Path | None,
         typer.Option(help="Read the items' features from this file; made and kept there where it is missing."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="With recorded: interactions that came since; a time in ISO 8601, or s since 1970."
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="With recorded: ... and before.")] = None,
+    last: Annotated[
+        int | None, typer.Option(help="With recorded: at most so many, the last ones. [default: 200,000]", min=1)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder that gets the model's folder. [default: the cache's]")
@@ -66,6 +80,7 @@ def fusion(
         upwell train fusion
         upwell train fusion --strategy gated,concat --seed 3 --json
         upwell train fusion --interactions ratings.csv --items films.csv --strategy weighted --out models
+        upwell train fusion --dataset recorded --config upwell.toml --from 2026-10-01 --repository /srv/triton
     """
     from upwell.cli.settings import load
     from upwell.evaluation import fusion as measures
@@ -80,7 +95,8 @@ def fusion(
     with bar() as tick:
         try:
             names = fusion_runs.known_strategies(strategy)
-            data, found = material(dataset, interactions, items, features, settings, tick)
+            source = Source(dataset, interactions, items, features, since, until, last)
+            data, found = material(source, settings, tick)
             log = measures.log_of(data.interactions, found.items, settings)
             split = measures.split(log, len(found.items), seed=seed)
             outcome = fusion_runs.compare(

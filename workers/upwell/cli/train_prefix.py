@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli import exits
+from upwell.cli.train_material import Source, bar, material
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +50,6 @@ def prefix(
 
     from upwell import resources
     from upwell.cli.settings import load
-    from upwell.cli.train_material import bar, material
     from upwell.content.prompt import SHOWN_PROMPT
     from upwell.local.paths import default_cache, models_dir
     from upwell.training import fusion as fusions
@@ -66,7 +66,7 @@ def prefix(
     beside = adapter or resources.folder("triton_models") / "text_generator" / "adapter"
     try:
         with bar() as tick:
-            data, found = material("stamps", None, None, features, load(config, sets), tick)
+            data, found = material(Source("stamps", features=features), load(config, sets), tick)
         width = found.layout["text"][0].size
         strategy = fusions.load(fusion) if fusion else fusions.create("mean", found.layout, width)
         given = shown.material(data.items, found, strategy, seed)

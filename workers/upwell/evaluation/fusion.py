@@ -23,6 +23,8 @@ DAY_MS: Final = 86_400_000
 TOP: Final = 10
 STRONGEST: Final = 2.0
 """A rating counts at most this often, as in `interactions/worker.py`."""
+LEAST: Final = 500
+"""Events that a test needs: the last fifth of them asks, and below a hundred questions errors are wider than gains."""
 BLOCK: Final = 512
 """Questions ranked by one matrix product."""
 
@@ -95,8 +97,10 @@ def split(log: Log, items: int, *, fit: float = 0.7, valid: float = 0.1, cold: f
         cold: share of the items that are made to appear with the test only: what happened to them before is left out.
 
     Raises:
-        ValueError: a part would be empty.
+        ValueError: there are fewer than `LEAST`, or a part would be empty.
     """
+    if len(log) < LEAST:
+        raise ValueError(f"{len(log):,} interactions with known items are too few to learn from: {LEAST:,} are needed")
     test = round(len(log) * (fit + valid))
     chosen = np.zeros(items, bool)
     chosen[np.random.default_rng(seed).permutation(items)[: round(items * cold)]] = True

@@ -1,4 +1,4 @@
-"""What evaluation asks of the store, about users and items of contents that were published. Reads only."""
+"""What evaluation and training ask of the store, about users and items. Reads only."""
 
 from __future__ import annotations
 
@@ -57,6 +57,15 @@ class PublishedStore:
     def vectors(self, item_ids: Sequence[str]) -> dict[str, tuple[str, NDArray[np.float32]]]:
         """Model version and [d] float32 vector of those of the items that have one."""
         return {r[0]: (r[1], arrays.vector(r[2])) for r in self._rows("vectors_of", item_ids=list(item_ids))}
+
+    def catalogue_vectors(self) -> dict[str, tuple[str, NDArray[np.float32]]]:
+        """Model version and [d] float32 vector of every item that is not deleted, by id, in the ids' order."""
+        return {r[0]: (r[1], arrays.vector(r[2])) for r in self._rows("item_vectors")}
+
+    def parts(self, model_version: str, modality: str) -> dict[str, NDArray[np.float32]]:
+        """[d] float32 vector before fusion of every item of the version that has the modality, by id."""
+        rows = self._rows("item_parts", model_version=model_version, modality=modality)
+        return {item_id: arrays.vector(sent) for item_id, sent in rows}
 
     def _rows(self, statement: str, **parameters: object) -> list[Any]:
         with database.transaction(self._connections) as cursor:

@@ -50,12 +50,16 @@ def read(file: Path, ids: Sequence[str]) -> NDArray[np.float32]:
     return rows[[place[item] for item in ids]]
 
 
-def write(file: Path, ids: Sequence[str], conditions: NDArray[np.float32]) -> None:
-    """Write conditions float32 [n, d] of n items."""
+def write(file: Path, ids: Sequence[str], conditions: NDArray[np.float32], made_by: str = "") -> None:
+    """Write conditions float32 [n, d] of n items; `made_by`: the version of the model whose vectors they are."""
     from safetensors.numpy import save_file
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"conditions": np.ascontiguousarray(conditions)}, file, metadata={"ids": json.dumps(list(ids))})
+    save_file(
+        {"conditions": np.ascontiguousarray(conditions)},
+        file,
+        metadata={"ids": json.dumps(list(ids)), "made_by": made_by},
+    )
 
 
 def side_by_side(*parts: NDArray[np.float32]) -> NDArray[np.float32]:
