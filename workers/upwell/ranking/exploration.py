@@ -41,6 +41,8 @@ EDGES: Final = np.linspace(-7.0, 7.0, 17, dtype=np.float32)
 """Of the quadrature, in logits: beyond them lies a thousandth of a belief."""
 LOWEST: Final = np.float32(-80.0)
 """A logit whose exponential is still a float32."""
+ABSENT: Final = np.float32(-1e5)
+"""A mean that no item reaches: what is not there is never the largest."""
 BLOCK: Final = 64
 """Slates of one pass of the quadrature: its table stays in the processor's cache."""
 
@@ -176,17 +178,21 @@ def weights(
     Returns:
         [u, n] float64, rows sum to 1; 0 where there is no item, and rows of zeros where there is none at all.
     """
+    users, count = mean.shape
     best = np.zeros(mean.shape)
-    for start in range(0, len(mean), BLOCK):
+    table = np.empty((2, count, BLOCK), np.float32)
+    for start in range(0, users, BLOCK):
         block = slice(start, start + BLOCK)
-        best[block] = _best(
-            np.where(there[block], mean[block], LOWEST * 1e3).T.astype(np.float32, order="C"),
-            (spread[block] * np.float32(np.sqrt(3) / np.pi)).T.astype(np.float32, order="C"),
-        ).T
+        here = len(mean[block])
+        table[0, :, :here] = np.where(there[block], mean[block], ABSENT).T
+        table[1, :, :here] = spread[block].T
+        # Sums of a narrower table would be added up in another order, and a user's weights depend on the batch.
+        table[:, :, here:] = 1.0
+        best[block] = _best(table[0], table[1] * np.float32(np.sqrt(3) / np.pi)).T[:here]
     best[~there] = 0.0
-    total, count = best.sum(axis=1, keepdims=True), there.sum(axis=1, keepdims=True)
+    total, held = best.sum(axis=1, keepdims=True), there.sum(axis=1, keepdims=True)
     best = np.divide((1 - floor) * best, total, out=np.zeros_like(best), where=total > 0)
-    best += there * (floor / np.maximum(count, 1))
+    best += there * (floor / np.maximum(held, 1))
     total = best.sum(axis=1, keepdims=True)
     return np.divide(best, total, out=best, where=total > 0)
 
