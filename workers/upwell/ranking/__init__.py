@@ -1,1 +1,1 @@
-"""Pure arithmetic: profiles, candidates, scores, shared learning. Arrays in, arrays out; numpy is all it imports."""
+"""Pure arithmetic: profiles, candidates, scores, shared learning. Arrays in, arrays out; NumPy, and Numba for the innermost loops."""
