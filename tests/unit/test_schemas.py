@@ -50,6 +50,10 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
         c.Request("r1", "u1", 1, "content", "alien", "text", "en", "answer", "Who directed it?"),
         c.Request("r1", "u1", 1, text_kind="summary", reviews=["Too loud.", "Moves along well."]),
     ],
+    "rules": [
+        c.Rule("r", "block"),
+        c.Rule("r", "cap", ["alien"], ["horror"], [c.Fact("director", "Scott")], 1, 2**40, 0.5, 2, "category", 60),
+    ],
     "item-features": [
         c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1"),
         c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1", "Alien", ["horror"], {"text": 1.0}, 0.5, 7),
@@ -242,7 +246,7 @@ def test_released_schemas_stay_compatible(path: Path) -> None:
 
 
 def test_every_release_holds_every_schema_of_its_time() -> None:
-    assert {path.stem for path in RELEASES if path.parent.name == "0.1.0"} == set(schemas.CONTRACTS)
+    assert {path.stem for path in RELEASES if path.parent.name == "0.1.0"} == set(schemas.CONTRACTS) - {"rules"}
 
 
 def test_the_checker_finds_a_breaking_change() -> None:

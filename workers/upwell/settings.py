@@ -41,6 +41,7 @@ TOPICS = (
     "items",
     "interactions",
     "requests",
+    "rules",
     "item-features",
     "rankings",
     "content-triggers.high",

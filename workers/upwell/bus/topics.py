@@ -22,6 +22,7 @@ class Topic(StrEnum):
     ITEMS = "items"
     INTERACTIONS = "interactions"
     REQUESTS = "requests"
+    RULES = "rules"
     ITEM_FEATURES = "item-features"
     RANKINGS = "rankings"
     TRIGGERS_HIGH = "content-triggers.high"
@@ -32,7 +33,7 @@ class Topic(StrEnum):
     TRENDS = "trends"
 
 
-INPUTS = (Topic.ITEMS, Topic.INTERACTIONS, Topic.REQUESTS)
+INPUTS = (Topic.ITEMS, Topic.INTERACTIONS, Topic.REQUESTS, Topic.RULES)
 TRIGGERS = {"high": Topic.TRIGGERS_HIGH, "normal": Topic.TRIGGERS_NORMAL, "low": Topic.TRIGGERS_LOW}
 
 
@@ -53,6 +54,8 @@ LAYOUTS: dict[Topic, Layout] = {
     Topic.ITEMS: Layout(config=_WIDE | {"cleanup.policy": "compact"}),
     Topic.INTERACTIONS: Layout(config=_WIDE | _LOG_TIME),
     Topic.REQUESTS: Layout(config=_WIDE | _LOG_TIME),
+    # All rules are read by every worker, in one order.
+    Topic.RULES: Layout(partitions=1, config=_WIDE | {"cleanup.policy": "compact"}),
     Topic.ITEM_FEATURES: Layout(config={"cleanup.policy": "compact"}),
     Topic.RANKINGS: Layout(
         config=_LOG_TIME

@@ -56,6 +56,23 @@ class TextKind(StrEnum):
     """Of given reviews."""
 
 
+class RuleKind(StrEnum):
+    """What a rule does to the items that it is about."""
+
+    AVAILABLE = "available"
+    """Candidates only while a rule of this kind about them is in force."""
+    BLOCK = "block"
+    """No candidates while it is in force."""
+    BOOST = "boost"
+    """Adds `amount` to their relevance, in which a user's best candidate has 1 and the last one 0."""
+    CAP = "cap"
+    """At most `most` of them in a slate: together, or of each category or each object of a predicate (`per`)."""
+    FREQUENCY = "frequency"
+    """Each is shown to a user at most `most` times in `window_s`."""
+    REPEAT = "repeat"
+    """What a user has had already may come back `window_s` after the last time; without a rule it never does."""
+
+
 class Media(Contract):
     """One piece of media of an item: `uri` or `data`, never both."""
 
@@ -112,6 +129,37 @@ class Request(Contract):
     """What an answer answers. Untrusted, as all texts of a request."""
     reviews: list[str] = []
     """What a summary sums up."""
+
+
+class Fact(Contract, array_like=True, gc=False):
+    """What is known of an item: `["director", "Ridley Scott"]`."""
+
+    predicate: str
+    object: str
+
+
+class Rule(Contract):
+    """`rules` (in, compacted), key rule_id: one business rule. A record with a null value takes the rule back.
+
+    It is about the items that meet all of `items`, `categories` and `facts` that are given: one of the ids, one of the
+    categories, one of the facts. Where none is given it is about all items.
+    """
+
+    rule_id: str
+    kind: str
+    """A `RuleKind`."""
+    items: list[str] = []
+    categories: list[str] = []
+    facts: list[Fact] = []
+    since: int = 0
+    """In force from this time, ms; 0: always has been."""
+    until: int = 0
+    """In force before this time, ms; 0: for ever."""
+    amount: float = 0.0
+    most: int = 0
+    per: str = ""
+    """Of a cap: empty for all its items together, `category`, or a predicate of facts."""
+    window_s: int = 0
 
 
 class ItemFeatures(Contract):

@@ -16,6 +16,7 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "items": contracts.Item,
     "interactions": contracts.Interaction,
     "requests": contracts.Request,
+    "rules": contracts.Rule,
     "item-features": contracts.ItemFeatures,
     "rankings": contracts.Ranking,
     "content-triggers": contracts.ContentTrigger,
