@@ -1,4 +1,4 @@
-"""A model's folder found and named, and its ONNX graph opened. Every encoder's folder links to this file.
+"""A model's folder found and named, and its ONNX graph opened. The folders of models with weights link to this file.
 
 What is served reads it, and what measures the same model without Triton.
 """
@@ -9,17 +9,17 @@ import os
 from pathlib import Path
 
 
-def folder_of(given, name):
+def folder_of(given, name, signs=("config.json", "upwell.json")):
     """The model's folder: `given` (a folder, or `owner/name` of Hugging Face's hub), else $UPWELL_MODEL_DIR/name.
 
-    Raises FileNotFoundError where there is none.
+    `signs`: patterns of files, one of which such a folder holds. Raises FileNotFoundError where there is none.
     """
     folder = Path(given or Path(os.environ.get("UPWELL_MODEL_DIR", "")) / name).expanduser()
     if given and not folder.is_dir() and given.count("/") == 1 and not given.startswith((".", "~", "/")):
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(given))
-    if not any((folder / file).is_file() for file in ("config.json", "upwell.json")):
+    if not any(file.is_file() for sign in signs for file in folder.glob(sign)):
         raise FileNotFoundError(
             f"No model in {folder}: set UPWELL_MODEL_DIR, or model_dir in config.pbtxt; `make setup` converts the demo's."
         )

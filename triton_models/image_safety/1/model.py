@@ -8,34 +8,25 @@ The network was trained on JPEG files in BGR order with the mean of its training
 three: the pixels pass through JPEG here. The cut begins at a multiple of 16 pixels, so that it commutes with that.
 """
 
-import hashlib
 import io
-import json
-import os
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import serving
 import triton_python_backend_utils as pb_utils
 from PIL import Image
+from weights import folder_of, onnx_session, version_of
 
+WEIGHTS = "open_nsfw.onnx"
 MEAN_BGR = np.array([104.0, 117.0, 123.0], dtype=np.float32)
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        parameters = json.loads(args["model_config"]).get("parameters", {})
-        given = {key: value["string_value"] for key, value in parameters.items()}
-        folder = _model_folder(given.get("model_dir", ""), "image_safety")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(given.get("threads") or 1)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            folder / "open_nsfw.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        given = serving.settings(args)
+        folder = folder_of(given.get("model_dir", ""), "image_safety", [WEIGHTS])
+        self.session = onnx_session(folder / WEIGHTS, int(given.get("threads") or 1))
         self.input = self.session.get_inputs()[0].name
-        self.version = _version(folder).encode()
+        self.version = version_of(folder).encode()
         self._score(np.zeros((1, 224, 224, 3), dtype=np.uint8))
 
     def execute(self, requests):
@@ -61,20 +52,3 @@ def _through_jpeg(picture):
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG")
     return np.asarray(Image.open(buffer).convert("RGB"), dtype=np.float32)
-
-
-def _model_folder(given, name):
-    folder = Path(given or Path(os.environ.get("UPWELL_MODEL_DIR", "")) / name).expanduser()
-    if not (folder / "open_nsfw.onnx").is_file():
-        raise pb_utils.TritonModelException(
-            f"No model in {folder}: set UPWELL_MODEL_DIR, or model_dir in config.pbtxt; `make setup` fetches the demo's."
-        )
-    return folder
-
-
-def _version(folder):
-    """`name@first 12 digits of the SHA-256 over the weights`."""
-    file = folder / "upwell.json"
-    about = json.loads(file.read_text()) if file.is_file() else {}
-    digest = about.get("weights_sha256") or hashlib.sha256((folder / "open_nsfw.onnx").read_bytes()).hexdigest()
-    return f"{about.get('name', folder.name)}@{digest[:12]}"

@@ -9,22 +9,17 @@ With both noise scales at 0, as configured, the same text gives the same samples
 process alone imports it.
 """
 
-import hashlib
-import json
-import os
-from pathlib import Path
-
 import numpy as np
-import onnxruntime
+import serving
 import triton_python_backend_utils as pb_utils
+from weights import folder_of, onnx_session, version_of
 
 PAUSE_S = 0.2
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        parameters = json.loads(args["model_config"]).get("parameters", {})
-        given = {key: value["string_value"] for key, value in parameters.items()}
+        given = serving.settings(args)
         try:
             from piper import PiperVoice, SynthesisConfig
         except ImportError as error:
@@ -32,20 +27,18 @@ class TritonPythonModel:
                 f"{error}: spoken texts need the package piper-tts, which is GPL-3 and so an extra; "
                 "install upwell[speech]."
             ) from error
-        file = _voice(given.get("model_dir", ""), "speech_synthesizer")
+        folder = folder_of(given.get("model_dir", ""), "speech_synthesizer", ["*.onnx"])
+        file = _voice(folder)
         self.max_chars = int(given.get("max_chars") or 600)
         self.voice = PiperVoice.load(file)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(given.get("threads") or 1)
-        options.inter_op_num_threads = 1
-        self.voice.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.voice.session = onnx_session(file, int(given.get("threads") or 1))
         self.speaking = SynthesisConfig(
             length_scale=float(given.get("length_scale") or 1),
             noise_scale=float(given.get("noise_scale") or 0),
             noise_w_scale=float(given.get("noise_w_scale") or 0),
         )
         self.rate = int(self.voice.config.sample_rate)
-        self.version = np.array([_version(file).encode()], dtype=np.object_)
+        self.version = np.array([version_of(folder).encode()], dtype=np.object_)
         self._speak("Warm up.")
 
     def execute(self, requests):
@@ -55,8 +48,7 @@ class TritonPythonModel:
             try:
                 audio = self._speak(bytes(row).decode("utf-8"))
             except ValueError as error:
-                problem = pb_utils.TritonError(f"TEXT {error}", pb_utils.TritonError.INVALID_ARG)
-                responses.append(pb_utils.InferenceResponse(error=problem))
+                responses.append(serving.refuse(f"TEXT {error}"))
                 continue
             tensors = [
                 pb_utils.Tensor("AUDIO", audio),
@@ -80,21 +72,9 @@ class TritonPythonModel:
         return np.concatenate(parts).astype(np.int16, copy=False)
 
 
-def _voice(given, name):
+def _voice(folder):
     """The voice's file."""
-    folder = Path(given or Path(os.environ.get("UPWELL_MODEL_DIR", "")) / name).expanduser()
-    files = sorted(folder.glob("*.onnx")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.onnx"))
     if len(files) != 1:
-        raise pb_utils.TritonModelException(
-            f"{len(files)} voices in {folder}, one is expected: set UPWELL_MODEL_DIR, or model_dir in config.pbtxt; "
-            "`make setup` fetches the demo's."
-        )
+        raise pb_utils.TritonModelException(f"{len(files)} voices in {folder}, one is expected: name another model_dir")
     return files[0]
-
-
-def _version(file):
-    """`name@first 12 digits of the SHA-256 over the weights`."""
-    said = file.parent / "upwell.json"
-    about = json.loads(said.read_text()) if said.is_file() else {}
-    digest = about.get("weights_sha256") or hashlib.sha256(file.read_bytes()).hexdigest()
-    return f"{about.get('name', file.stem)}@{digest[:12]}"

@@ -12,16 +12,13 @@ With STYLE: a style vector of 100 numbers is predicted from the picture and mixe
 STYLE_WEIGHTS: one network with instance norms per style (Dumoulin et al. 2017), mixed with CONTENT by STRENGTH.
 """
 
-import hashlib
-import json
-import os
-from pathlib import Path
-
 import numpy as np
-import onnxruntime
+import serving
 import triton_python_backend_utils as pb_utils
 from PIL import Image, ImageFilter
+from weights import folder_of, onnx_session, version_of
 
+GRAPHS = ("arbitrary_predict", "arbitrary_transform", "multistyle26")
 WORKING = 384
 """Pixels of the arbitrary network's side."""
 PREDICTED = 256
@@ -31,25 +28,14 @@ DETAIL = 0.7
 """Share of CONTENT's fine detail that is laid over an enlarged result."""
 
 
-class Refused(ValueError):
-    """An input that the model does not take."""
-
-
 class TritonPythonModel:
     def initialize(self, args):
-        parameters = json.loads(args["model_config"]).get("parameters", {})
-        given = {key: value["string_value"] for key, value in parameters.items()}
+        given = serving.settings(args)
         self.max_side = int(given.get("max_side") or 1024)
-        folder = _model_folder(given.get("model_dir", ""), "style_transfer")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(given.get("threads") or 1)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.predict, self.transform, self.fixed = (
-            onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
-            for name in ("arbitrary_predict", "arbitrary_transform", "multistyle26")
-        )
-        self.version = np.array([_version(folder).encode()], dtype=np.object_)
+        folder = folder_of(given.get("model_dir", ""), "style_transfer", [f"{GRAPHS[-1]}.onnx"])
+        threads = int(given.get("threads") or 1)
+        self.predict, self.transform, self.fixed = (onnx_session(folder / f"{name}.onnx", threads) for name in GRAPHS)
+        self.version = np.array([version_of(folder).encode()], dtype=np.object_)
         grey = Image.new("RGB", (64, 64), (128, 128, 128))
         self._like(grey, grey, 1.0)
 
@@ -58,9 +44,8 @@ class TritonPythonModel:
         for request in requests:
             try:
                 image = self._restyle(request)
-            except Refused as error:
-                problem = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-                responses.append(pb_utils.InferenceResponse(error=problem))
+            except serving.Refused as error:
+                responses.append(serving.refuse(error))
                 continue
             tensors = [pb_utils.Tensor("IMAGE", image), pb_utils.Tensor("VERSION", self.version)]
             responses.append(pb_utils.InferenceResponse(tensors))
@@ -74,9 +59,9 @@ class TritonPythonModel:
         )
         amount = 1.0 if strength is None else float(strength.reshape(-1)[0])
         if not 0.0 <= amount <= 1.0:  # also where it is not a number
-            raise Refused(f"STRENGTH is {amount}: 0 to 1 are possible")
+            raise serving.Refused(f"STRENGTH is {amount}: 0 to 1 are possible")
         if (style is None) == (weights is None):
-            raise Refused("give exactly one of STYLE and STYLE_WEIGHTS")
+            raise serving.Refused("give exactly one of STYLE and STYLE_WEIGHTS")
         picture = self._picture("CONTENT", content)
         if style is not None:
             return np.asarray(self._like(picture, self._picture("STYLE", style), amount))
@@ -85,7 +70,9 @@ class TritonPythonModel:
     def _picture(self, name, pixels):
         height, width = pixels.shape[:2]
         if not LEAST <= min(height, width) <= max(height, width) <= self.max_side:
-            raise Refused(f"{name} is {width} x {height}: sides of {LEAST} to {self.max_side} pixels are possible")
+            raise serving.Refused(
+                f"{name} is {width} x {height}: sides of {LEAST} to {self.max_side} pixels are possible"
+            )
         return Image.fromarray(pixels)
 
     def _like(self, content, style, strength):
@@ -118,7 +105,7 @@ class TritonPythonModel:
 
     def _in_styles(self, content, weights, strength):
         if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
-            raise Refused("STYLE_WEIGHTS must be finite, not negative, and not all zero")
+            raise serving.Refused("STYLE_WEIGHTS must be finite, not negative, and not all zero")
         pixels = np.asarray(content, dtype=np.float32) / 255
         height, width = pixels.shape[:2]
         # The network halves the picture twice.
@@ -130,27 +117,3 @@ class TritonPythonModel:
 
 def _image(pixels):
     return Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
-
-
-def _model_folder(given, name):
-    folder = Path(given or Path(os.environ.get("UPWELL_MODEL_DIR", "")) / name).expanduser()
-    if not (folder / "multistyle26.onnx").is_file():
-        raise pb_utils.TritonModelException(
-            f"No model in {folder}: set UPWELL_MODEL_DIR, or model_dir in config.pbtxt; `make setup` fetches the demo's."
-        )
-    return folder
-
-
-def _version(folder):
-    """`name@first 12 digits of the SHA-256 over the weights`."""
-    file = folder / "upwell.json"
-    about = json.loads(file.read_text()) if file.is_file() else {}
-    digest = about.get("weights_sha256") or _digest(folder)
-    return f"{about.get('name', folder.name)}@{digest[:12]}"
-
-
-def _digest(folder):
-    sha = hashlib.sha256()
-    for file in sorted(folder.glob("*.onnx")):
-        sha.update(file.read_bytes())
-    return sha.hexdigest()

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from upwell.inference.client import Array, ModelClient
+from upwell.inference.client import Array
+from upwell.inference.latest import LatestModel
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -16,27 +17,10 @@ STYLES: Final = 26
 """Fixed styles of the served model."""
 
 
-class Painter:
-    """The served style transfer.
+class Painter(LatestModel):
+    """The served style transfer; `timeout_s` is the deadline of one picture."""
 
-    Args:
-        url: Triton's gRPC address, host:port.
-        timeout_s: deadline of one picture.
-        options: gRPC channel options.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        model: str = "style_transfer",
-        timeout_s: float = 20.0,
-        options: Mapping[str, str] | None = None,
-        attempts: int = 2,
-    ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, attempts=attempts)
-        self.model_version = ""
-        """`name@hash` of the weights, as of the latest answer."""
+    MODEL, TIMEOUT_S = "style_transfer", 20.0
 
     def like(self, content: Pixels, style: Pixels, strength: float = 1.0) -> Pixels:
         """Restyle after another picture.
@@ -63,12 +47,6 @@ class Painter:
 
     def _call(self, content: Pixels, style: Mapping[str, Array], strength: float) -> Pixels:
         inputs = {"CONTENT": content, **style, "STRENGTH": np.array([strength], dtype=np.float32)}
-        answer = self.client.infer(
-            {name: np.ascontiguousarray(value) for name, value in inputs.items()}, ("IMAGE", "VERSION")
-        )
-        self.model_version = answer["VERSION"].reshape(-1)[0].decode()
+        answer = self._infer({name: np.ascontiguousarray(value) for name, value in inputs.items()}, ("IMAGE",))
         image: Pixels = answer["IMAGE"]
         return image
-
-    def close(self) -> None:
-        self.client.close()

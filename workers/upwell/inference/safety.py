@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from upwell.inference.client import ModelClient, text_column
+from upwell.inference.client import text_column
 from upwell.inference.errors import InferenceRejected
+from upwell.inference.latest import LatestModel
 
 BATCH_TEXTS: Final = 64
 BATCH_PICTURES: Final = 8
@@ -28,27 +29,10 @@ class TextScore:
     """A word list knows one of its words."""
 
 
-class TextSafety:
-    """The served judge of texts.
+class TextSafety(LatestModel):
+    """The served judge of texts."""
 
-    Args:
-        url: Triton's gRPC address, host:port.
-        timeout_s: deadline of one call.
-        options: gRPC channel options.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        model: str = "text_safety",
-        timeout_s: float = 5.0,
-        options: Mapping[str, str] | None = None,
-        attempts: int = 2,
-    ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, attempts=attempts)
-        self.model_version = ""
-        """As of the latest answer."""
+    MODEL, TIMEOUT_S = "text_safety", 5.0
 
     def judge(self, texts: Sequence[str]) -> list[TextScore]:
         """One score per text, in their order.
@@ -59,31 +43,16 @@ class TextSafety:
         scores: list[TextScore] = []
         for start in range(0, len(texts), BATCH_TEXTS):
             column = text_column(texts[start : start + BATCH_TEXTS])
-            answer = self.client.infer({"TEXT": column}, ("PROBABILITY", "FLAG", "VERSION"))
-            self.model_version = answer["VERSION"].reshape(-1)[0].decode()
+            answer = self._infer({"TEXT": column}, ("PROBABILITY", "FLAG"))
             pairs = zip(answer["PROBABILITY"].reshape(-1), answer["FLAG"].reshape(-1), strict=True)
             scores += [TextScore(float(probability), bool(flag)) for probability, flag in pairs]
         return scores
 
-    def close(self) -> None:
-        self.client.close()
 
+class ImageSafety(LatestModel):
+    """The served judge of pictures."""
 
-class ImageSafety:
-    """The served judge of pictures. Arguments as those of `TextSafety`."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        model: str = "image_safety",
-        timeout_s: float = 10.0,
-        options: Mapping[str, str] | None = None,
-        attempts: int = 2,
-    ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, attempts=attempts)
-        self.model_version = ""
-        """As of the latest answer."""
+    MODEL, TIMEOUT_S = "image_safety", 10.0
 
     def judge(self, pictures: npt.NDArray[np.uint8]) -> list[float]:
         """Probabilities that pictures are not safe for work.
@@ -100,12 +69,8 @@ class ImageSafety:
         scores: list[float] = []
         for start in range(0, len(pictures), BATCH_PICTURES):
             rows = np.ascontiguousarray(pictures[start : start + BATCH_PICTURES])
-            answer = self.client.infer({"IMAGE": rows}, ("SCORE", "VERSION"))
-            self.model_version = answer["VERSION"].reshape(-1)[0].decode()
+            answer = self._infer({"IMAGE": rows}, ("SCORE",))
             scores += [float(score) for score in answer["SCORE"].reshape(-1)]
         if not np.isfinite(scores).all():
             raise InferenceRejected("the judge of pictures answered with numbers that are not finite")
         return scores
-
-    def close(self) -> None:
-        self.client.close()
