@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -88,3 +90,25 @@ def test_a_store_that_cannot_be_written_is_infrastructure(tmp_path: Path) -> Non
 def test_a_setting_that_is_no_store(url: str) -> None:
     with pytest.raises(ConfigError, match=r"media\.store"):
         MediaStore(MediaSettings(store=url))
+
+
+def test_old_files_are_told_and_what_is_put_again_is_not_old(tmp_path: Path) -> None:
+    store = MediaStore(MediaSettings(store=tmp_path.as_uri()))
+    old, again, young = (store.put(data, "image/png") for data in (b"old", b"again", b"young"))
+    (tmp_path / "notes.txt").write_text("not the store's own")
+    for stored in (old, again):
+        os.utime(stored.uri.removeprefix("file://"), (0, 0))
+    moment = datetime.now(UTC) - timedelta(days=2)
+    assert dict(store.written_before(moment)) == {old.uri: 3, again.uri: 5}
+    assert store.put(b"again", "image/png") == again
+    assert dict(store.written_before(moment)) == {old.uri: 3}
+    assert not store.was_written_before(young.uri, moment)
+    store.delete(old.uri)
+    assert not store.was_written_before(old.uri, moment)
+
+
+def test_every_kind_of_store_tells_when_it_was_written_to(store: MediaStore) -> None:
+    stored = store.put(b"abc", "image/png")
+    now = datetime.now(UTC)
+    assert dict(store.written_before(now - timedelta(days=1))) == {}
+    assert dict(store.written_before(now + timedelta(days=1))) == {stored.uri: 3}

@@ -12,7 +12,9 @@ import mimetypes
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import fsspec
@@ -31,6 +33,8 @@ EXTENSIONS: Final = {
     "video/webm": ".webm",
 }
 """What is made here; for others the system's table of types is asked."""
+FRESH: Final = timedelta(hours=12)
+"""For so long a file that is put again is left as it is; `upwell media prune` takes none that is younger than a day."""
 _NAME = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})(\.[a-z0-9]{1,8})?")
 
 
@@ -86,7 +90,7 @@ class MediaStore:
         extension = EXTENSIONS.get(mime) or mimetypes.guess_extension(mime) or ""
         path = f"{self._root}/{sha256[:2]}/{sha256}{extension}"
         try:
-            if not self._there(path, len(data)):
+            if not self._fresh(path, len(data)):
                 self._write(path, data)
         except Exception as error:  # each store has its own kinds
             raise _unavailable(error) from error
@@ -141,12 +145,46 @@ class MediaStore:
         name = _NAME.fullmatch(uri.removeprefix(root)) if uri.startswith(root) else None
         return name if name is not None and name[0][:2] == name[1][:2] else None
 
-    def _there(self, path: str, size: int) -> bool:
+    def written_before(self, moment: datetime) -> Iterator[tuple[str, int]]:
+        """URI and bytes of the files that were put for the last time before a moment, with a time zone.
+
+        Raises:
+            MediaUnavailable: the store does not answer.
+        """
+        for number in range(256):
+            try:
+                # A folder that was never written to is none, or an empty one, as the store has it.
+                found = self._files.ls(f"{self._root}/{number:02x}", detail=True, refresh=True)
+            except FileNotFoundError:
+                continue
+            except Exception as error:  # each store has its own kinds
+                raise _unavailable(error) from error
+            for info in found:
+                uri = self._files.unstrip_protocol(info["name"])
+                if self.holds(uri) and self.was_written_before(uri, moment):
+                    yield uri, int(info["size"])
+
+    def was_written_before(self, uri: str, moment: datetime) -> bool:
+        """Whether a file is there, and was put for the last time before a moment. Raises: as `delete`."""
+        path, _ = self._path(uri)
         try:
-            info: dict[str, Any] = self._files.info(path)
+            return self._modified(path) < moment
         except FileNotFoundError:
             return False
-        return bool(info["size"] == size)
+        except Exception as error:  # each store has its own kinds
+            raise _unavailable(error) from error
+
+    def _fresh(self, path: str, size: int) -> bool:
+        """Whether a file lies there whole, and so late that it counts as put now: what is put again is not old."""
+        try:
+            info: dict[str, Any] = self._files.info(path)
+            return bool(info["size"] == size) and datetime.now(UTC) - self._modified(path) < FRESH
+        except FileNotFoundError:
+            return False
+
+    def _modified(self, path: str) -> datetime:
+        found: datetime = self._files.modified(path)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def _write(self, path: str, data: bytes) -> None:
         if not self._local:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from upwell.events.contracts import Media
+from upwell.events.codec import decode
+from upwell.events.contracts import Content, Media
 from upwell.store import database
 from upwell.store.database import sql
 
@@ -112,6 +114,16 @@ class ContentStore:
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(sql("item_media"), {"item_ids": list(item_ids)}).fetchall()
         return {item_id: msgspec.convert(media, list[Media]) for item_id, media in rows}
+
+    def media_in_use(self, since: datetime) -> set[str]:
+        """URIs of the media of items that are there or were deleted since a moment, and of contents made since."""
+        with database.transaction(self._connections) as cursor:
+            used = {uri for (uri,) in cursor.execute(sql("media_of_items"), {"since": since})}
+            for (payload,) in cursor.execute(sql("contents_since"), {"since": since}):
+                content = decode(Content, bytes(payload))
+                if content.uri is not None:
+                    used.add(content.uri)
+        return used
 
     def taste_media(self, user_id: str, item_id: str, most: int) -> list[list[Media]]:
         """Media of the items with a picture that are nearest to the user's profile, nearest first, without one item."""

@@ -1,0 +1,1 @@
+SELECT payload FROM contents WHERE created_at >= %(since)s
