@@ -15,8 +15,8 @@ from deployment import Deployment, deployed
 from upwell.content.kinds import NOT_SAID, UNTOLD
 from upwell.events.contracts import TextKind
 from upwell.events.hashing import key64
-from upwell.interactions.history import EVENT
 from upwell.local.stack import Stack
+from upwell.store.history import EVENT
 
 pytestmark = pytest.mark.integration
 MODELS = ("text_generator", "text_generator_stream", "text_safety")

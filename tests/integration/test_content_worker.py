@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from deployment import Deployment, deployed, header
@@ -17,7 +18,9 @@ from upwell.bus import topics
 from upwell.content.kinds import NOT_SAID, UNTOLD
 from upwell.content.progress import outcomes
 from upwell.events.contracts import TextKind
+from upwell.events.hashing import key64
 from upwell.local.stack import Stack
+from upwell.store.history import EVENT
 
 pytestmark = pytest.mark.integration
 
@@ -120,6 +123,16 @@ def test_every_kind_of_text_can_be_asked_for(own: Deployment) -> None:
         "silent": {"text_kind": "answer"},
         "poet": {"text_kind": "poem"},
     }
+    own.execute("UPDATE items SET vector = '[1,0]', model_version = 'm' WHERE item_id = 'alien'")
+    own.execute("UPDATE items SET vector = '[0.8,0.6]', model_version = 'm' WHERE item_id <> 'alien'")
+    liked = np.zeros(1, EVENT)
+    liked["item"], liked["weight"] = key64("jaws"), 1.0
+    own.execute(
+        "INSERT INTO profiles (user_id, partition, state_version, model_version, generation, version, revision,"
+        " event_time, base, half_life_ms, vector, events, slates, slate_items)"
+        " VALUES ('subject', 0, 1, 'm', 0, 1, 0, 1, 0, 1, '[1,0]', %s, '', %s)",
+        liked.tobytes(), [],
+    )  # fmt: skip
     for number, (user, wish) in enumerate(wishes.items()):
         own.produce("requests", user, request(user, number, item_id="alien", **wish))
     own.flush()
@@ -135,6 +148,8 @@ def test_every_kind_of_text_can_be_asked_for(own: Deployment) -> None:
         assert (content["kind"], content["item_ids"], content["safety"]) == ("request", ["alien"], "passed")
     assert "Ridley Scott" in found["answer"]["text"]
     assert {found[user]["text"] for user in ("unanswered", "hostile")} == {NOT_SAID}
+    assert found["subject"]["explanation"] == "because you liked Jaws"
+    assert found["description"]["explanation"] == "you asked for it"
     assert "Alien" in found["subject"]["text"]
     assert len(found["subject"]["text"]) <= 60
     assert "Alien" in found["description"]["text"]

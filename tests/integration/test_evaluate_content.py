@@ -22,9 +22,9 @@ from deployment import Deployment, deployed
 from upwell.bus import topics
 from upwell.events.hashing import key64
 from upwell.inference.encode import TextEncoder
-from upwell.interactions.history import EVENT
 from upwell.local.stack import Stack
 from upwell.store.arrays import VectorArray
+from upwell.store.history import EVENT
 
 pytestmark = pytest.mark.integration
 

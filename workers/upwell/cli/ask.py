@@ -16,9 +16,8 @@ from upwell.cli import exits
 
 if TYPE_CHECKING:
     from upwell.content.explicit import Told
-    from upwell.events.contracts import Reason, Request
+    from upwell.events.contracts import Request
     from upwell.settings import Settings
-    from upwell.store.published import PublishedStore
 
 
 def register(app: typer.Typer) -> None:
@@ -92,17 +91,13 @@ def _told(settings: Settings, request: Request, show: Callable[[str], None]) -> 
     from upwell.content.served import gate_of, writer_of
     from upwell.store import database
     from upwell.store.contents import ContentStore
-    from upwell.store.published import PublishedStore
 
     started, first = time.monotonic(), None
     generator, gate = writer_of(settings), gate_of(settings)
     with database.pool(settings.postgres) as connections, closing(generator), closing(gate):
         store = ContentStore(connections)
-        trigger = trigger_of(request, request.ts)
         try:
-            trigger.item_id = explicit.item_for(trigger, store)
-            trigger.because, trigger.reasons = _liked(request.user_id, trigger.item_id, PublishedStore(connections))
-            pieces = explicit.tell(trigger, store, generator, gate, settings.content)
+            pieces = explicit.tell(trigger_of(request, request.ts), store, generator, gate, settings.content)
             while True:
                 show(next(pieces))
                 first = first or time.monotonic() - started
@@ -111,31 +106,6 @@ def _told(settings: Settings, request: Request, show: Callable[[str], None]) -> 
         except StopIteration as ended:
             told: Told = ended.value
             return told, first
-
-
-def _liked(user_id: str, item_id: str, store: PublishedStore) -> tuple[list[str], list[Reason]]:
-    """The liked item nearest to this one, as the evidence and the reason; nothing where the profile holds none."""
-    import numpy as np
-
-    from upwell.evaluation.content_sample import MOST_ITEMS, histories
-    from upwell.events.contracts import Reason
-    from upwell.events.hashing import key64
-    from upwell.ranking.scoring import evidence
-
-    weights = histories(store.users([user_id])).get(user_id, {})
-    titles = {entry.item_id: entry.title for entry in store.catalogue(MOST_ITEMS) if weights} | {item_id: ""}
-    liked = [i for i in titles if i != item_id and weights.get(key64(i), 0.0) > 0]
-    vectors = store.vectors([item_id, *liked])
-    version = vectors[item_id][0] if item_id in vectors else ""
-    known = [i for i in liked if i in vectors and vectors[i][0] == version]
-    if not known:
-        return [], []
-    table = np.stack([vectors[i][1] for i in (item_id, *known)])
-    nearest, cosines = evidence(table, np.array([0]), np.arange(1, len(table)))
-    if cosines[0] <= 0:
-        return [], []
-    one = known[nearest[0] - 1]
-    return [one], [Reason("similar", float(cosines[0]), f"because you liked {titles[one]}", one)]
 
 
 def _as_dict(told: Told, request: Request, first_s: float | None, seconds: float) -> dict[str, object]:

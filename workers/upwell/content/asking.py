@@ -1,16 +1,18 @@
-"""A request, or a trigger, and what Postgres knows of its items in; what is asked of the writer out. Pure."""
+"""A request, or a trigger, and what Postgres knows of its items in; what is asked of the writer out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from upwell.content.kinds import Asked
 from upwell.content.plan import REQUEST
 from upwell.content.prompt import display_title, facts_of
-from upwell.events.contracts import ContentTrigger, Request, TextKind
+from upwell.events.contracts import ContentTrigger, Reason, Request, TextKind
 from upwell.events.hashing import identifier
-from upwell.store.contents import ItemFacts
+from upwell.store.contents import ContentStore, ItemFacts
 
 TELLING: Final = 0.5
 """The user's own item is told as the reason where its share is at least this much of the largest: "popular" says less.
@@ -48,6 +50,22 @@ def nothing_about(trigger: ContentTrigger) -> str:
     """Why there is no item, for whoever asked."""
     what = f"item {trigger.item_id} is deleted or not known" if trigger.item_id else "the user has no ranking yet"
     return f"{what}: there is nothing to write about"
+
+
+PERSONAL: Final = frozenset({TextKind.RECOMMENDATION, TextKind.SUBJECT, TextKind.DESCRIPTION})
+"""Kinds of texts that give a reason."""
+
+
+def with_reason(trigger: ContentTrigger, item_id: str, store: ContentStore) -> ContentTrigger:
+    """A request with what speaks for the item it is about: the liked item that is nearest to it.
+
+    Raises: psycopg.OperationalError.
+    """
+    liked = store.nearest_liked(trigger.user_id, item_id) if trigger.text_kind in PERSONAL else None
+    if liked is None:
+        return trigger
+    reason = Reason("similar", liked.cosine, f"because you liked {display_title(liked.title)[0]}", liked.item_id)
+    return msgspec.structs.replace(trigger, because=[liked.item_id], reasons=[reason])
 
 
 def asked_of(trigger: ContentTrigger, item_id: str, items: Mapping[str, ItemFacts]) -> Asked:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from upwell.content.asking import asked_of, item_of, nothing_about
+from upwell.content.asking import asked_of, item_of, nothing_about, with_reason
 from upwell.content.kinds import Asked, check_of, prompt_of, template_language_of, template_of, untold
 from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.events.contracts import ContentTrigger
@@ -47,36 +47,25 @@ class Told:
         return template_language_of(self.asked) if self.refused else self.asked.language
 
 
-def item_for(trigger: ContentTrigger, store: ContentStore) -> str:
-    """The item that the trigger is about: its own, or the first of the user's newest slate.
-
-    Raises:
-        NothingToTell: it is not known, or the user has no ranking.
-        psycopg.OperationalError: repeat it.
-    """
-    slate = [] if trigger.item_id else store.newest_slates([trigger.user_id]).get(trigger.user_id, [])
-    item_id = item_of(trigger, slate, store.facts(sorted({trigger.item_id, *slate} - {""})))
-    if item_id is None:
-        raise NothingToTell(nothing_about(trigger))
-    return item_id
-
-
 def tell(
     trigger: ContentTrigger, store: ContentStore, generator: TextGenerator, gate: Gate, settings: ContentSettings
 ) -> Generator[str, None, Told]:
     """Yields the pieces, returns what became of them. One candidate: what has been shown cannot be chosen among.
 
     Args:
-        trigger: as `asking.trigger_of` makes it, with `item_for`'s item; `because` and `reasons` may be added to it.
+        trigger: as `asking.trigger_of` makes it.
 
     Raises:
-        NothingToTell: the item is not known any more.
+        NothingToTell: the item is not known, or the user has no ranking.
         psycopg.OperationalError: the facts could not be read.
     """
-    items = store.facts(sorted({trigger.item_id, *trigger.because}))
-    item_id = item_of(trigger, [], items)
+    slate = [] if trigger.item_id else store.newest_slates([trigger.user_id]).get(trigger.user_id, [])
+    items = store.facts(sorted({trigger.item_id, *slate} - {""}))
+    item_id = item_of(trigger, slate, items)
     if item_id is None:
         raise NothingToTell(nothing_about(trigger))
+    trigger = with_reason(trigger, item_id, store)
+    items |= store.facts(trigger.because)
     asked = asked_of(trigger, item_id, items)
     pieces: list[str] = []
     try:

@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from upwell.content.asking import asked_of, item_of, nothing_about
+from upwell.content.asking import asked_of, item_of, nothing_about, with_reason
 from upwell.content.choose import choose
 from upwell.content.kinds import Asked, prompt_of, template_language_of, template_of, untold
 from upwell.content.plan import TEXT, Outcome, Pending
@@ -101,20 +101,22 @@ class Writer:
                 answers.append(Answer(pending, Outcome.GENERATED, stored=stored))
             else:
                 answers.append(Answer(pending, Outcome.DUPLICATE))
-        drafts, ended = self._drafts(fresh)
+        drafts, ended = self._drafts(fresh, reasons=model)
         answers += ended
         tokens, reached = 0, False
         if self._judge_facts(drafts) and model:
             tokens, reached = self._generate([draft for draft in drafts if draft.told])
         return Written(answers + [self._finish(draft) for draft in drafts], tokens, reached)
 
-    def _drafts(self, batch: Sequence[Pending]) -> tuple[list[_Draft], list[Answer]]:
+    def _drafts(self, batch: Sequence[Pending], *, reasons: bool) -> tuple[list[_Draft], list[Answer]]:
+        """`reasons`: look for those of requests; not where hundreds are to be answered at once."""
         asking = [p.trigger.user_id for p in batch if not p.trigger.item_id]
         slates = self._store.newest_slates(asking)
         wanted = {p.trigger.item_id for p in batch} | {item for p in batch for item in p.trigger.because}
         wanted |= {item for slate in slates.values() for item in slate}
         items = self._store.facts(sorted(wanted - {""}))
-        drafts, ended = [], []
+        chosen: list[tuple[Pending, str]] = []
+        ended = []
         for pending in batch:
             trigger = pending.trigger
             item_id = item_of(trigger, slates.get(trigger.user_id, []), items)
@@ -124,7 +126,11 @@ class Writer:
                 else:
                     ended.append(Answer(pending, Outcome.ITEM_GONE))
                 continue
-            drafts.append(_Draft(pending, item_id, asked_of(trigger, item_id, items)))
+            chosen.append((pending, item_id))
+            if reasons and pending.request:
+                pending.trigger = with_reason(trigger, item_id, self._store)
+        items |= self._store.facts([b for p, _ in chosen for b in p.trigger.because if b not in items])
+        drafts = [_Draft(pending, item_id, asked_of(pending.trigger, item_id, items)) for pending, item_id in chosen]
         return drafts, ended
 
     def _judge_facts(self, drafts: Sequence[_Draft]) -> bool:

@@ -26,10 +26,10 @@ from upwell.content.prompt import Facts, display_title, facts_of
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import Content, ContentTrigger, Media, TextKind
 from upwell.events.hashing import key64
-from upwell.interactions.history import EVENT
 from upwell.settings import Kafka, Settings
 from upwell.store import database
 from upwell.store.contents import ContentStore, ItemFacts
+from upwell.store.history import largest_weights
 from upwell.store.published import Entry, PublishedStore, User
 
 MOST_ITEMS: Final = 200_000
@@ -204,14 +204,7 @@ def _piece(
 
 def histories(users: dict[str, User]) -> dict[str, dict[int, float]]:
     """Of each user the items of the stored events: xxh3 of the item's id to the largest weight."""
-    found = {}
-    for user in users.values():
-        weights: dict[int, float] = {}
-        for event in np.frombuffer(user.events, EVENT):
-            item, weight = int(event["item"]), float(event["weight"])
-            weights[item] = max(weight, weights.get(item, weight))
-        found[user.user_id] = weights
-    return found
+    return {user.user_id: largest_weights(user.events) for user in users.values()}
 
 
 def likes(users: dict[str, User], catalogue: Sequence[Entry]) -> dict[str, Counter[str]]:

@@ -6,17 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-EVENT = np.dtype(
-    [
-        ("event", "<u8"),  # xxh3 of the event id
-        ("item", "<u8"),  # xxh3 of the item id
-        ("time", "<i8"),  # event time, ms
-        ("logged", "<i8"),  # log time, ms
-        ("weight", "<f4"),
-        ("row", "<i4"),  # catalogue row of this process; no meaning in storage
-        ("applied", "u1"),  # the item's vector is in the profile
-    ]
-)
+from upwell.store.history import EVENT
+
 MOST = 65_536
 """Events kept at the very most: no user's burst takes a worker's memory."""
 

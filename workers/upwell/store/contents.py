@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -16,8 +16,13 @@ from psycopg_pool import ConnectionPool
 
 from upwell.events.codec import decode
 from upwell.events.contracts import Content, Media
+from upwell.events.hashing import key64
 from upwell.store import database
 from upwell.store.database import sql
+from upwell.store.history import largest_weights
+
+MOST_NEAR: Final = 500
+"""Nearest items among which liked ones are looked for: what is further off is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,16 @@ class ItemFacts:
     categories: list[str]
     attributes: dict[str, Any]
     deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Liked:
+    """An item that a user liked, near another one."""
+
+    item_id: str
+    title: str
+    cosine: float
+    """To the other one, above 0."""
 
 
 class ContentStore:
@@ -138,3 +153,14 @@ class ContentStore:
             return {}
         with database.transaction(self._connections) as cursor:
             return dict(cursor.execute(sql("newest_slates"), {"user_ids": list(user_ids)}).fetchall())
+
+    def nearest_liked(self, user_id: str, item_id: str) -> Liked | None:
+        """The item nearest to this one, by cosine, that the user liked; None where there is none near it."""
+        with database.transaction(self._connections) as cursor:
+            row = cursor.execute(sql("packed_events"), {"user_id": user_id}).fetchone()
+            weights = largest_weights(bytes(row[0])) if row else {}
+            if not any(weight > 0 for weight in weights.values()):
+                return None
+            near = cursor.execute(sql("nearest_items"), {"item_id": item_id, "most": MOST_NEAR}).fetchall()
+        found = (Liked(*one) for one in near if weights.get(key64(one[0]), 0.0) > 0 and one[2] > 0)
+        return next(found, None)

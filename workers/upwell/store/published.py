@@ -26,7 +26,7 @@ class User:
     vector: NDArray[np.float32]
     """[d], of any length."""
     events: bytes
-    """Packed last events (`upwell.interactions.history.EVENT`)."""
+    """Packed last events (`upwell.store.history.EVENT`)."""
 
 
 @dataclass(frozen=True, slots=True)
