@@ -20,7 +20,7 @@ from upwell.events import schemas
 from upwell.events.codec import decode, encode
 
 RELEASED = Path(__file__).parent / "schemas_released"
-REASON = c.Reason("similar", 0.25, "because you liked Alien", "alien")
+REASON = c.Reason("similar", 0.25, "because you liked Alien", "alien", 1_700_000_000_000)
 EXAMPLES: dict[str, list[msgspec.Struct]] = {
     "items": [
         c.Item("alien"),

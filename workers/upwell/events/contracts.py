@@ -180,12 +180,14 @@ class Reason(Contract, gc=False):
     """One scorer's share in an item's score, with its evidence."""
 
     kind: str
-    """`similar` (to an item of the user's history), `taste` (the long-term profile), `popular`."""
+    """`similar` (to an item of the user's history), `taste` (the long-term profile), `popular`, `new`."""
     share: float
     """What this scorer added to the score."""
     text: str
     item_id: str | None = None
     """The evidence, where it is an item."""
+    time: int | None = None
+    """Event time of the evidence, where it is one event."""
 
 
 class RankedItem(Contract, gc=False):
