@@ -32,13 +32,17 @@ FILMS = {"alien": "Alien (1979)", "brazil": "Brazil (1985)", "jaws": "Jaws (1975
 def own(full_stack: Stack, prefix: str) -> Iterator[Deployment]:
     content, triton = {"max_tokens": 40, "max_wait_s": 20}, {"generate_timeout_s": 8}
     with deployed(full_stack, prefix, content=content, triton=triton) as deployment:
-        for number, (item_id, title) in enumerate(FILMS.items()):
-            deployment.execute(
-                "INSERT INTO items (item_id, topic_id, partition, log_offset, title, categories, attributes, deleted)"
-                " VALUES (%s, 't', 0, %s, %s, %s, %s, %s)",
-                item_id, number, title, ["Horror"], json.dumps({"director": "Ridley Scott"}), item_id == "gone",
-            )  # fmt: skip
+        films(deployment)
         yield deployment
+
+
+def films(own: Deployment) -> None:
+    for number, (item_id, title) in enumerate(FILMS.items()):
+        own.execute(
+            "INSERT INTO items (item_id, topic_id, partition, log_offset, title, categories, attributes, deleted)"
+            " VALUES (%s, 't', 0, %s, %s, %s, %s, %s)",
+            item_id, number, title, ["Horror"], json.dumps({"director": "Ridley Scott"}), item_id == "gone",
+        )  # fmt: skip
 
 
 def trigger(user: str, item: str = "alien", age_ms: int = 0, **further: object) -> dict:
@@ -157,6 +161,47 @@ def test_every_kind_of_text_can_be_asked_for(own: Deployment) -> None:
     # What the gate refuses is told to nobody, nor to the model.
     assert found["rude"]["text"] == UNTOLD[TextKind.SUMMARY]
     assert found["rude"]["candidates"] == 0
+
+
+def profile(own: Deployment, user: str) -> None:
+    """A user with a profile in the space of the text encoder."""
+    own.execute(
+        "INSERT INTO profiles (user_id, partition, state_version, model_version, generation, version, revision,"
+        " event_time, base, half_life_ms, vector, events, slates, slate_items)"
+        " VALUES (%s, 0, 1, 'm', 0, 9, 0, 1, 0, 1, %s, '', '', %s)",
+        user, str([1.0] * 384), ["alien"],
+    )  # fmt: skip
+
+
+def test_where_nobody_waits_there_are_texts_to_choose_from_and_in_a_crowd_there_are_not(own: Deployment) -> None:
+    profile(own, "alone")
+    with own.worker("content"):
+        own.produce("content-triggers.normal", "alone", trigger("alone", framing="similar"))
+        own.flush()
+        own.drained("content", *TOPICS)
+        for n in range(40):
+            own.produce("content-triggers.normal", f"u{n}", trigger(f"u{n}"), partition=0)
+        own.flush()
+        own.drained("content", *TOPICS, timeout=90)
+    published = contents_of(own)
+    alone = published.pop("alone-alien")
+    assert alone["source"] == "model"
+    assert alone["candidates"] == 4
+    assert alone["content_id"].endswith(".text-similar")
+    crowd = [content["candidates"] - content["rejected"] for content in published.values()]
+    assert sum(n <= 1 for n in crowd) >= 16
+
+
+def test_no_text_is_lost_for_want_of_an_encoder(full_stack: Stack, prefix: str) -> None:
+    with deployed(full_stack, prefix, triton={"text_encoder": "absent"}, content={"max_wait_s": 20}) as own:
+        films(own)
+        profile(own, "u")
+        with own.worker("content") as worker:
+            own.produce("content-triggers.normal", "u", trigger("u"))
+            own.flush()
+            own.drained("content", *TOPICS)
+            assert any(line["event"] == "encoder.unavailable" for line in worker.lines())
+        assert contents_of(own)["u-alien"]["source"] == "model"
 
 
 def test_garbage_goes_to_the_dead_letters(own: Deployment) -> None:

@@ -251,7 +251,9 @@ def test_head_changes_cause_triggers_with_their_evidence(stream: Stream) -> None
     cause = next(ranking for ranking in published if ranking.ranking_id == trigger.cause)
     assert trigger.item_id == cause.items[0].item_id
     assert trigger.kind == "head_changed"
+    assert trigger.because
     assert set(trigger.because) <= set(ids[:8])
+    assert trigger.framing in {"similar", "recent"}
 
 
 def test_another_topic_of_the_same_name_stops_the_worker(stream: Stream) -> None:

@@ -66,6 +66,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
         c.ContentTrigger("t1", "head_changed", "r1", "u1", "alien", 1),
         c.ContentTrigger("t1", "request", "q1", "u1", "alien", 1, "high", "r1", ["heat"], [REASON], "text", "en"),
         c.ContentTrigger("t1", "request", "q1", "u1", "alien", 1, text_kind="answer", question="Who?", reviews=["A."]),
+        c.ContentTrigger("t1", "head_changed", "r1", "u1", "alien", 1, framing="taste", taste=["horror"]),
     ],
     "contents": [
         c.Content("c1", "t1", "u1", ["alien"], "text", "en", "Alien.", "model", "m", "passed", "why", "request", 1),
@@ -96,7 +97,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
     "statistics": [
         c.Statistics(0, [], [], 1),
         c.Statistics(1, [c.ItemCount("alien", 3_600_000, 2, 1.5)], [c.CategoryCount("horror", 0, 1, -2.0)], 1, 2),
-        c.Statistics(0, [], [], 1, reactions=[c.ReactionCount("poster", 3_600_000, 2, 1)]),
+        c.Statistics(0, [], [], 1, reactions=[c.ReactionCount("poster-taste", 3_600_000, 2, 1)]),
     ],
     "trends": [c.Trend("item", "item:alien", 0, 86_400_000, 3, 12, 9.5, 1.25)],
 }

@@ -215,14 +215,26 @@ class ContentSettings(Group):
     burst_tokens: PositiveInt = Field(2_000, description="Tokens that may be spent at once.")
     max_wait_s: PositiveFloat = Field(5, description="A trigger (not a request) that waits longer is skipped.")
     min_events: PositiveInt = Field(5, description="Users with fewer events cause no triggers.")
-    candidates: PositiveInt = Field(2, description="Candidate texts a trigger.")
+    candidates: PositiveInt = Field(
+        4,
+        description="Most candidate texts of a trigger: asked for at once where the budget has room, to choose from; "
+        "else one after the other until one passes.",
+    )
     max_tokens: PositiveInt = Field(64, le=1024, description="Most tokens of a text.")
     temperature: float = Field(0.7, ge=0, le=2, description="Sampling temperature.")
     batch: PositiveInt = Field(8, description="Prompts sent to the generator together.")
     formats: list[Literal["text", "poster", "speech", "clip"]] = Field(
         ["text"], min_length=1, description="Formats that triggers ask for; which one a user gets is learned."
     )
-    formats_half_life_days: PositiveFloat = Field(30, description="Event time after which feedback to a format halves.")
+    framings: list[Literal["similar", "recent", "taste", "popular"]] = Field(
+        ["similar", "recent"],
+        min_length=1,
+        description="What a prompt may tell as the reason, where there is evidence: the nearest or the latest of the liked "
+        "items, liked categories, popularity. Which one a user gets is learned.",
+    )
+    feedback_half_life_days: PositiveFloat = Field(
+        30, description="Event time after which feedback to a format and framing halves."
+    )
     audience: int = Field(20, ge=0, description="Users who get content about a new item.")
     audience_active_days: PositiveFloat = Field(30, description="Users active within this are the audience.")
     judge: Literal["models", "terms"] = Field(

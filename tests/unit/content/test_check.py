@@ -7,12 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.content.check import Limits, check
-from upwell.content.choose import choose
-from upwell.content.kinds import Asked
 from upwell.content.language import detect
 from upwell.content.prompt import Facts, facts_of
 from upwell.content.template import LANGUAGES, template
-from upwell.events.contracts import TextKind
 
 ALIEN = facts_of(
     "Alien",
@@ -35,6 +32,7 @@ LAMP = facts_of("Oak Desk Lamp X-30", ["Lighting"], {"brand": "Nordo", "price": 
         "Liked Jaws? Try Alien (1979), a horror film with Sigourney Weaver.",
         "In 1979, Ridley Scott made Alien. It runs 117 minutes, and you enjoyed Jaws.",
         "Since you liked Jaws, ALIEN should suit you.",
+        "Alien, with Tom Skerritt in the cast, goes to war with a family. You liked Jaws.",
         "“Alien” was made in the United States. It is here because you liked Jaws!",
     ],
 )
@@ -51,6 +49,11 @@ def test_faithful_texts_pass(text):
         ("Alien is a horror film from 1986, and you liked Jaws.", "number"),
         ("Alien runs 17 minutes, and you liked Jaws.", "number"),
         ("Alien is a romantic comedy, and you liked Jaws.", "kind"),
+        ("Alien is an action thriller from 1979, and you liked Jaws.", "kind"),
+        ("Alien is a war film from 1979, and you liked Jaws.", "kind"),
+        ("Alien, with 1979 in the cast, is for you: you liked Jaws.", "role"),
+        ("Alien, a horror film by 1979, is for you: you liked Jaws.", "role"),
+        ("Alien, with Ridley Scott in the cast, is for you: you liked Jaws.", "role"),
         ("Alien won an Oscar. You liked Jaws.", "name"),
         ("Alien is an award-winning film, and you liked Jaws.", "claim"),
         ('Alien, "the best there is", suits you: you liked Jaws.', "quote"),
@@ -141,15 +144,3 @@ def test_the_template_always_tells_the_facts(facts, because, reason, language):
 @given(st.text(max_size=500))
 def test_any_text_gets_an_answer(text):
     assert isinstance(check(text, ALIEN, ["Jaws"]), list)
-
-
-def test_the_more_specific_of_two_passing_texts_is_chosen():
-    plain = "Since you liked Jaws, Alien should suit you."
-    rich = "Alien is Ridley Scott's 1979 horror film, here because you liked Jaws."
-    wrong = "Since you liked Jaws, try Aliens by James Cameron."
-    asked = Asked(TextKind.RECOMMENDATION, ALIEN, ("Jaws",))
-    choice = choose([wrong, plain, rich], asked)
-    assert choice.index == 2
-    assert choice.rejected == 1
-    assert choose([plain, rich], asked, recent=["Alien is one to try."]).index == 0
-    assert choose([wrong], asked).index is None

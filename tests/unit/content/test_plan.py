@@ -77,6 +77,16 @@ def test_the_budget_bounds_tokens_per_second_and_learns_the_cost() -> None:
     assert budget.answers(3_600_000) == int(1000 / budget.cost)
 
 
+def test_a_choice_is_paid_from_what_half_of_the_burst_leaves() -> None:
+    budget = Budget(tokens_per_second=100, burst=1000, first_cost=50, now=0)
+    assert budget.spare(2, 0) == 8
+    budget.spend(400, 8, 0)
+    assert budget.spare(1, 0) == 1
+    budget.spend(200, 4, 0)
+    assert budget.spare(1, 0) == 0
+    assert budget.answers(0) == 8
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["head_changed", "new_item", "request"]),
                           st.integers(0, 20_000), st.integers(0, 2)), max_size=40), st.integers(1, 5))  # fmt: skip
 def test_every_trigger_ends_exactly_once(arrivals: list[tuple[str, str, int, int]], most: int) -> None:

@@ -107,3 +107,12 @@ def test_missing_data_says_what_fetches_it(data: Path) -> None:
 )
 def test_natural_title(listed: str, title: str, also: list[str]) -> None:
     assert natural_title(listed) == (title, also)
+
+
+def test_newcomers_take_turns_in_the_order_of_their_arrival(data: Path) -> None:
+    all_ = movielens(data)
+    events = all_.beginnings(2, 1, 7).interactions
+    assert [(event.user_id, event.item_id) for event in events] == [("2", "14"), ("1", "12")]
+    events = all_.beginnings(9, 2, 7).interactions
+    assert [(event.user_id, event.item_id) for event in events] == [("2", "14"), ("1", "12"), ("2", "12")]
+    assert all_.beginnings(1, 5, 7).users == 1

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from upwell.local.demo import Demo, Plan, Report, Show
 
 EVENTS = 20_000
+BEGINNING = 12
+"""Interactions of a newcomer."""
+SEED = 7
 DATASETS = ("movielens", "stamps")
 WATCHED_S = 50.0
 """How long the stream is to take where no speed is given."""
@@ -48,6 +51,10 @@ def demo(
     items: Annotated[
         Path | None, typer.Option(help="Your own items: CSV with columns item, title, categories, and any others.")
     ] = None,
+    newcomers: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Only the first {BEGINNING} interactions of so many users, drawn by chance."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the servers and the data of the run for a look.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line; no live panel.")] = False,
     config: Annotated[
@@ -68,6 +75,7 @@ def demo(
         upwell demo
         upwell demo --events 100000 --speed max --json
         upwell demo --dataset stamps
+        upwell demo --newcomers 160 --speed 3 --keep
         upwell demo --interactions ratings.csv --items films.csv --speed 200
         upwell demo --set ranking.slate=5 --set content.tokens_per_second=300
     """
@@ -82,7 +90,9 @@ def demo(
     try:
         with LivePanel(console) if live else Lines(console) as show:
             files = (interactions, items)
-            plan = _plan(show, events, speed, dataset, files, keep=keep, watch=live, config=config, sets=sets)
+            plan = _plan(
+                show, events, newcomers, speed, dataset, files, keep=keep, watch=live, config=config, sets=sets
+            )
             run, report = _run(plan, show)
     except KeyboardInterrupt:
         console.print("\nInterrupted: everything has been stopped and removed.", style="yellow")
@@ -126,6 +136,7 @@ def _run(plan: Plan, show: Show) -> tuple[Demo, Report]:
 def _plan(
     show: Show,
     events: int | None,
+    newcomers: int | None,
     speed: str | None,
     dataset: str,
     files: tuple[Path | None, Path | None],
@@ -142,6 +153,11 @@ def _plan(
     from upwell.evaluation.stamps import stamps
     from upwell.local.demo import Plan
 
+    def part(all_: Dataset, otherwise: int | None = None) -> Dataset:
+        return (
+            all_.beginnings(newcomers, BEGINNING, SEED).first(events) if newcomers else all_.first(events or otherwise)
+        )
+
     interactions, items = files
     rate = _speed(speed)
     load(config, sets)
@@ -153,17 +169,17 @@ def _plan(
     try:
         data: Dataset
         if interactions is not None:
-            data = own_data(interactions, items).first(events)
+            data = part(own_data(interactions, items))
             _fetch(show)
         elif dataset == "stamps":
             folder = _fetch_stamps(show)
-            data = stamps(folder).first(events)
+            data = part(stamps(folder))
             # Their media are files of this machine, which no worker reads unless it is told that it may.
             given.setdefault("media.roots", json.dumps([str(folder)]))
             given.setdefault("items.modalities", json.dumps(["text", "image", "audio", "speech"]))
             given.setdefault("content.formats", json.dumps(["text", "poster", "speech", "clip"]))
         else:
-            data = movielens(_fetch(show)).first(events or EVENTS)
+            data = part(movielens(_fetch(show)), EVENTS)
     except DatasetError as error:
         exits.fail(exits.CONFIG, str(error))
     for note in data.notes:

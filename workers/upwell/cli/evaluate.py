@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 evaluate_app = typer.Typer(help="Judge what a deployment made.", no_args_is_help=True)
 
-NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage")
+NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage", "sklearn")
 """Libraries of the extra `evaluation`."""
 
 

@@ -1,22 +1,24 @@
-"""A request, or a trigger, and what Postgres knows of its items in; what is asked of the writer out."""
+"""A request, or a trigger, and what Postgres knows of its items in; what is asked of the writer, and what each of its
+candidates tells, out.
+
+The one place that decides what is told as the reason: evaluation judges by it, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
 from typing import Final
 
 import msgspec
 
 from upwell.content.kinds import Asked
 from upwell.content.plan import REQUEST
-from upwell.content.prompt import display_title, facts_of
+from upwell.content.prompt import MAX_BECAUSE, display_title, facts_of
 from upwell.events.contracts import ContentTrigger, Reason, Request, TextKind
 from upwell.events.hashing import identifier
 from upwell.store.contents import ContentStore, ItemFacts
-
-TELLING: Final = 0.5
-"""The user's own item is told as the reason where its share is at least this much of the largest: "popular" says less.
-"""
 
 ENGLISH: Final = "en"
 """The language of all kinds of texts but the recommendation: their prompts, checks and templates know no other."""
@@ -71,14 +73,11 @@ def with_reason(trigger: ContentTrigger, item_id: str, store: ContentStore) -> C
 def asked_of(trigger: ContentTrigger, item_id: str, items: Mapping[str, ItemFacts]) -> Asked:
     """What a trigger asks for about an item. `items`: the item, and those of `trigger.because` that are known."""
     item = items[item_id]
-    because = tuple(
-        display_title(items[b].title)[0] for b in trigger.because if b in items and b != item_id and items[b].title
-    )
-    shares = {reason.kind: reason.share for reason in trigger.reasons}
-    reason = trigger.reasons[0].kind if trigger.reasons else ""
-    if because and shares.get("similar", 0.0) >= TELLING * max(shares.values(), default=0.0):
-        reason = "similar"
-    elif reason == "similar":
+    because = tuple(display_title(items[b].title)[0] for b in evidence(trigger, item_id, items))
+    first = trigger.reasons[0].kind if trigger.reasons else ""
+    # The nearest and the latest of the liked items are told in the same words.
+    reason = {"recent": "similar"}.get(trigger.framing, trigger.framing) or ("similar" if because else first)
+    if (reason == "similar" and not because) or (reason == "taste" and not trigger.taste):
         reason = ""
     kind = TextKind(trigger.text_kind)
     return Asked(
@@ -86,7 +85,20 @@ def asked_of(trigger: ContentTrigger, item_id: str, items: Mapping[str, ItemFact
         facts_of(item.title or item_id, item.categories, item.attributes, item.description),
         because,
         reason,
+        tuple(trigger.taste),
         question=trigger.question,
         reviews=tuple(trigger.reviews),
         language=(trigger.language or ENGLISH) if kind is TextKind.RECOMMENDATION else ENGLISH,
     )
+
+
+def evidence(trigger: ContentTrigger, item_id: str, items: Mapping[str, ItemFacts]) -> tuple[str, ...]:
+    """The user's items that may be named as the reason, by id, the most telling first."""
+    return tuple(b for b in trigger.because if b in items and b != item_id and items[b].title)
+
+
+def variants(asked: Asked) -> list[Asked]:
+    """What to ask for in one candidate after the other: of the user's items as many as a prompt holds, the first ones
+    first."""
+    told = list(combinations(asked.because, min(MAX_BECAUSE, len(asked.because))))
+    return [replace(asked, because=because) for because in told]

@@ -63,10 +63,15 @@ OPENERS: Final = frozenset(
 # Kinds that must not be claimed without a fact. Only single words that name a kind of thing.
 KINDS: Final = frozenset(
     """
-    comedy drama thriller horror western musical romance documentary adventure mystery fantasy animation crime
-    biography noir novel album game podcast recipe series sequel prequel remake trilogy anime
+    action comedy drama thriller horror western musical romance documentary adventure mystery fantasy animation crime
+    biography noir sci-fi novel album game podcast recipe series sequel prequel remake trilogy anime
     """.split()
 )
+# Everyday words that name a kind where a kind of film follows: `a war drama`, but `a family that goes to war`.
+_KIND_BEFORE: Final = re.compile(
+    r"\b(family|war|history|historical|sports?|music|spy|superhero|heist|teen)(?= (?:film|movie|drama|comedy|thriller)\b)"
+)
+_YEAR_AS_NAME: Final = re.compile(r"\b(?:with|by|featuring|starring|features) \d{4}\b(?!['’])")
 FILM_WORDS: Final = frozenset("film films movie movies".split())
 FILM_KEYS: Final = frozenset("director directors directed_by cast actors starring stars".split())
 # Claims about the world outside the facts.
@@ -81,7 +86,7 @@ LIKED: Final = re.compile(
 WHICH_YOU_LIKED: Final = re.compile(r"\.?,? which you (?:\w+ )?(?:liked|enjoyed|loved)\b")
 ROLES: Final = (
     (re.compile(r"\b(?:directed by|director)\s+"), ("director", "directors", "directed_by")),
-    (re.compile(r"\b(?:starring|featuring|cast includes|look out for)\s+", re.IGNORECASE),
+    (re.compile(r"\b(?:starring|featuring|cast includes|look out for|with(?= [^,.;:]{1,80} in the cast\b))\s+", re.IGNORECASE),
      ("cast", "actors", "starring", "stars", "artist", "artists", "host", "band")),
     (re.compile(r"\b(?:written by|author)\s+"), ("writer", "writers", "author", "authors")),
 )  # fmt: skip
@@ -122,7 +127,7 @@ def check(
     problems += [f"quote: {q!r}" for q in _QUOTED.findall(text) if _fold(q) not in _fold(source)]
     problems += _kinds(own, known, facts)
     problems += [f"claim: {c}" for c in CLAIMS.findall(own) if _fold(c) not in _fold(source)]
-    problems += _roles(text, facts)
+    problems += _roles(text, own, facts)
     problems += _reasons(folded, titles[0], because, reason_kind(because, reason, taste))
     return problems
 
@@ -266,13 +271,14 @@ def _names(text: str, known: set[str], language: str) -> list[str]:
 def _kinds(own: str, known: set[str], facts: Facts) -> list[str]:
     words = {w for word in _WORD.findall(own) for w in (word, word.rstrip("s"))}
     found = [f"kind: {w}" for w in sorted(words & KINDS) if w not in known and not any(k.startswith(w) for k in known)]
+    found += [f"kind: {w}" for w in _KIND_BEFORE.findall(own) if not any(k[:5] == w.rstrip("s")[:5] for k in known)]
     if words & FILM_WORDS and not known & FILM_WORDS and not FILM_KEYS & set(facts.attributes):
         found.append("kind: film")
     return found
 
 
-def _roles(text: str, facts: Facts) -> list[str]:
-    """`directed by X`, where the facts know X in another role only."""
+def _roles(text: str, own: str, facts: Facts) -> list[str]:
+    """`directed by X`, where the facts know X in another role only; and the year in a name's place: `with 1995`."""
     found = []
     people: dict[str, set[str]] = {}
     for key, value in facts.attributes.items():
@@ -284,6 +290,7 @@ def _roles(text: str, facts: Facts) -> list[str]:
             for name, roles in people.items():
                 if rest.startswith(name) and not roles & set(keys):
                     found.append(f"role: {match.group().strip()} {name}")
+    found += [f"role: {words}" for words in _YEAR_AS_NAME.findall(own)]
     return found
 
 

@@ -1,38 +1,34 @@
-"""Candidate texts in, the best one that passes the check out, with the reasons that refused the others. Pure."""
+"""Texts that passed in; the one that is closest to its user out. Pure.
+
+Where closeness is not known (no profile, no encoder), the text that tells most facts is taken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
-from upwell.content.kinds import Asked, check_of
 from upwell.content.prompt import Facts
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """`index` of the chosen candidate, None where all were refused; `refused`: reasons per candidate, empty = passed."""
-
-    index: int | None
-    refused: tuple[tuple[str, ...], ...]
-
-    @property
-    def rejected(self) -> int:
-        return sum(1 for reasons in self.refused if reasons)
+ALIKE: Final = 2
+"""Decimals of relevance that count: texts that differ by less are alike, and facts decide."""
+MOST_FACTS: Final = 3
+"""More facts are no better text."""
 
 
-def choose(candidates: Sequence[str], asked: Asked, recent: Sequence[str] = ()) -> Choice:
-    """The passing candidate that uses most facts, and opens least like the reader's `recent` texts."""
-    refused = tuple(tuple(check_of(text, asked)) for text in candidates)
-    passing = [i for i, reasons in enumerate(refused) if not reasons]
-    if not passing:
-        return Choice(None, refused)
-    openings = {_opening(text) for text in recent}
+def best(texts: Sequence[str], facts: Facts, relevance: Sequence[float] | None = None) -> int:
+    """Place of the text with the largest relevance; of those alike, of the one that uses most facts, then the first.
 
-    def worth(i: int) -> tuple[bool, int, int]:
-        return _opening(candidates[i]) not in openings, min(specific(candidates[i], asked.facts), 3), -i
+    Args:
+        texts: at least one.
+        relevance: of each, as `ranking.relevance.relevance` gives it; None where it is not known.
+    """
 
-    return Choice(max(passing, key=worth), refused)
+    def worth(i: int) -> tuple[float, int, int]:
+        close = round(relevance[i], ALIKE) if relevance is not None else 0.0
+        return close, min(specific(texts[i], facts), MOST_FACTS), -i
+
+    return max(range(len(texts)), key=worth)
 
 
 def specific(text: str, facts: Facts) -> int:
@@ -43,7 +39,3 @@ def specific(text: str, facts: Facts) -> int:
     for value in facts.attributes.values():
         said += [value] if isinstance(value, str) else list(value)
     return sum(1 for fact in said if fact.casefold() in folded)
-
-
-def _opening(text: str) -> str:
-    return " ".join(text.casefold().split()[:2])

@@ -157,19 +157,25 @@ class Budget:
         self._tokens = burst
         self._at = now
         self.cost = first_cost
-        """Tokens that one answered trigger is expected to take."""
+        """Tokens that one candidate text is expected to take."""
 
     def answers(self, now: int) -> int:
-        """How many triggers can be paid for."""
+        """How many triggers can be paid for, with one text each."""
         self._refill(now)
         return max(0, int(self._tokens / self.cost))
 
-    def spend(self, tokens: int, answers: int, now: int) -> None:
-        """Pay for `answers` triggers; requests are answered on credit too."""
+    def spare(self, answers: int, now: int) -> int:
+        """How many more texts can be paid for beside `answers`, to choose from. Half of the burst is kept for triggers that
+        come at once: no text is lost for a choice."""
+        self._refill(now)
+        return max(0, int((self._tokens - self._burst / 2) / self.cost) - answers)
+
+    def spend(self, tokens: int, texts: int, now: int) -> None:
+        """Pay for `texts` candidate texts; requests are answered on credit too."""
         self._refill(now)
         self._tokens -= tokens
-        if answers and tokens:
-            self.cost = max(1.0, 0.8 * self.cost + 0.2 * tokens / answers)
+        if texts and tokens:
+            self.cost = max(1.0, 0.8 * self.cost + 0.2 * tokens / texts)
 
     def _refill(self, now: int) -> None:
         self._tokens = min(self._burst, self._tokens + max(0, now - self._at) * self._rate)

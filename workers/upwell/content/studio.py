@@ -19,7 +19,7 @@ from upwell.content.prompt import Facts
 from upwell.content.safety import PASSED, Gate
 from upwell.content.writing import Answer
 from upwell.events.contracts import Content
-from upwell.events.hashing import content_id, key64
+from upwell.events.hashing import arm, content_id, key64
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.paint import Painter
 from upwell.inference.speak import Speaker
@@ -68,7 +68,7 @@ class Studio:
         if made.undrawn:
             log.info("media.undrawn", characters=made.undrawn, trigger_id=content.trigger_id)
         illustrated = msgspec.structs.replace(
-            content, content_id=content_id(content.trigger_id, format_), format=format_, model=_models(content, made), uri=stored.uri, sha256=stored.sha256,
+            content, content_id=content_id(content.trigger_id, arm(format_, answer.pending.trigger.framing)), format=format_, model=_models(content, made), uri=stored.uri, sha256=stored.sha256,
             mime=stored.mime, size=stored.size,
         )  # fmt: skip
         return replace(answer, content=illustrated)

@@ -27,6 +27,7 @@ from upwell.bus.topics import TRIGGERS, Topic
 from upwell.content.asking import trigger_of
 from upwell.content.plan import PRIORITIES, TEXT, Budget, Outcome, Pending, Waiting, together
 from upwell.content.progress import MOST_AHEAD, Progress
+from upwell.content.relevance import Relevance
 from upwell.content.safety import Gate
 from upwell.content.served import gate_of, writer_of
 from upwell.content.writing import Answer, Writer, Written
@@ -71,7 +72,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     media_store = open_store(settings.media)
     with database.pool(settings.postgres) as connections:
         store = ContentStore(connections)
-        writer = Writer(store, generator, gate, settings.content)
+        relevance = Relevance(settings.triton)
+        writer = Writer(store, generator, gate, relevance, settings.content)
         studio = Atelier(settings, media_store, store, gate) if media_store is not None else None
         pipeline = Pipeline(settings, slot, store, writer, studio)
         log.info("ready", metrics_port=metrics_port)
@@ -82,6 +84,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         finally:
             generator.close()
             pipeline.close()
+            relevance.close()
             if studio is not None:
                 studio.close()
             gate.close()
@@ -316,7 +319,9 @@ class Pipeline:
         batch = self.waiting.take(affordable)
         if batch:
             self.gathering_since = 0
-            self.flight = Flight(batch, self.threads.submit(self.writer.write, batch))
+            # Several candidates are for times when nobody waits for them.
+            spare = 0 if len(self.waiting) else self.budget.spare(len(batch), now)
+            self.flight = Flight(batch, self.threads.submit(self.writer.write, batch, spare=spare))
 
     def _collect(self) -> None:
         if self.flight is not None and self.flight.future.done():
@@ -329,9 +334,9 @@ class Pipeline:
                             self._end(ended, outcome)
             else:
                 # Templates in place of the model spend what the model would have: it is no reason to answer more.
-                texts = sum(1 for answer in written.answers if answer.content)
-                tokens = written.tokens if written.answered else int(texts * self.budget.cost)
-                self.budget.spend(tokens, texts, _now())
+                answers = sum(1 for answer in written.answers if answer.content)
+                tokens = written.tokens if written.answered else int(answers * self.budget.cost)
+                self.budget.spend(tokens, written.texts, _now())
         if self.late_flight is not None and self.late_flight.future.done():
             flight, self.late_flight = self.late_flight, None
             if self._written(flight) is None:

@@ -2,28 +2,31 @@
 
 All kinds of texts go the same way; a recommendation is one of them.
 
-Facts are read and judged, candidates asked for in rounds (only for those that have none that passes yet), checked and
-judged, and the rest is answered by the template. The models may be down or slow; an answer comes all the same. What no
-judge has passed does not go out: without the judge's answer the template stands in for the generator, and where facts
-are refused it names none.
+Facts are read and judged, candidates asked for in rounds (the later ones only for those that have none that passes yet),
+checked and judged; of several that pass the one closest to its user is taken, and the rest is answered by the template.
+The models may be down or slow; an answer comes all the same. What no judge has passed does not go out: without the judge's
+answer the template stands in for the generator, and where facts are refused it names none.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from upwell.content.asking import asked_of, item_of, nothing_about, with_reason
-from upwell.content.choose import choose
-from upwell.content.kinds import Asked, prompt_of, template_language_of, template_of, untold
+from upwell.content.asking import PERSONAL, asked_of, item_of, nothing_about, variants, with_reason
+from upwell.content.choose import best
+from upwell.content.kinds import Asked, check_of, prompt_of, template_language_of, template_of, untold
 from upwell.content.plan import TEXT, Outcome, Pending
+from upwell.content.relevance import Relevance
 from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.events.contracts import Content
-from upwell.events.hashing import content_id, key64
+from upwell.events.hashing import arm, content_id, key64
 from upwell.inference.errors import InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.settings import ContentSettings
@@ -52,8 +55,18 @@ class Written:
     answers: list[Answer]
     tokens: int
     """Tokens generated, refused candidates included."""
+    texts: int
+    """Candidate texts that they make."""
     answered: bool
     """The model was asked, and answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A text that passed the check, and what its prompt told."""
+
+    asked: Asked
+    text: str
 
 
 @dataclass(slots=True)
@@ -63,28 +76,54 @@ class _Draft:
     pending: Pending
     item_id: str
     asked: Asked
-    candidates: list[str] = field(default_factory=list)
+    candidates: int = 0
+    """Texts generated so far."""
     tokens: int = 0
     rejected: int = 0
+    passed: list[str] = field(default_factory=list)
+    """Texts that may be published."""
     text: str = ""
     told: bool = True
     """False: its facts, its question or its reviews were refused, and no text may hold them."""
+
+    @property
+    def user_id(self) -> str:
+        return self.pending.trigger.user_id
+
+    @property
+    def personal(self) -> bool:
+        """Whether there is anything to choose by: answers and summaries are the same for everybody."""
+        return self.asked.kind in PERSONAL
+
+    def variant(self, number: int) -> Asked:
+        """What candidate `number` is asked with: one after the other tells others of the user's items."""
+        told = variants(self.asked)
+        return told[number % len(told)]
 
 
 class Writer:
     """Thread-safe as its parts are; one batch at a time is enough to keep the model busy."""
 
-    def __init__(self, store: ContentStore, generator: TextGenerator, gate: Gate, settings: ContentSettings) -> None:
+    def __init__(
+        self,
+        store: ContentStore,
+        generator: TextGenerator,
+        gate: Gate,
+        relevance: Relevance,
+        settings: ContentSettings,
+    ) -> None:
         self._store = store
+        self._relevance = relevance
         self._generator = generator
         self._gate = gate
         self._settings = settings
 
-    def write(self, batch: Sequence[Pending], *, model: bool = True) -> Written:
+    def write(self, batch: Sequence[Pending], *, model: bool = True, spare: int = 0) -> Written:
         """Answer triggers, each exactly once.
 
         Args:
             model: False answers by template alone.
+            spare: candidate texts that may be asked for beyond one a trigger, to choose from.
 
         Raises:
             psycopg.OperationalError: the facts could not be read; nothing was decided.
@@ -103,10 +142,13 @@ class Writer:
                 answers.append(Answer(pending, Outcome.DUPLICATE))
         drafts, ended = self._drafts(fresh, reasons=model)
         answers += ended
-        tokens, reached = 0, False
+        profiles = self._store.profiles([draft.user_id for draft in drafts]) if model and spare else {}
+        reached = False
         if self._judge_facts(drafts) and model:
-            tokens, reached = self._generate([draft for draft in drafts if draft.told])
-        return Written(answers + [self._finish(draft) for draft in drafts], tokens, reached)
+            reached = self._generate([draft for draft in drafts if draft.told], spare, profiles)
+        tokens, texts = sum(draft.tokens for draft in drafts), sum(draft.candidates for draft in drafts)
+        metrics.CONTENT_TOKENS.inc(tokens)
+        return Written(answers + [self._finish(draft) for draft in drafts], tokens, texts, reached)
 
     def _drafts(self, batch: Sequence[Pending], *, reasons: bool) -> tuple[list[_Draft], list[Answer]]:
         """`reasons`: look for those of requests; not where hundreds are to be answered at once."""
@@ -146,66 +188,91 @@ class Writer:
                 log.info("facts.refused", item_id=draft.item_id, reason=verdict)
         return True
 
-    def _generate(self, drafts: Sequence[_Draft]) -> tuple[int, bool]:
-        """Candidates in rounds; returns the tokens and whether the model answered."""
-        settings = self._settings
-        tokens, reached = 0, False
+    def _generate(self, drafts: Sequence[_Draft], spare: int, profiles: Mapping[str, NDArray[np.float32]]) -> bool:
+        """Candidates in rounds; returns whether the model answered.
+
+        Those of one round are asked for together: the model takes hardly longer for eight texts than for one.
+        """
+        reached, most = False, self._settings.candidates
         open_ = list(drafts)
-        for turn in range(settings.candidates if open_ else 0):
-            prompts = [prompt_of(draft.asked) for draft in open_]
-            seeds = [key64(f"{d.pending.trigger.trigger_id}/{turn}") >> 1 for d in open_]
+        while open_:
+            each = max(1, self._settings.batch // len(open_))
+            if not reached:
+                each = min(each, 1 + spare // len(open_))
+            round_ = [
+                (draft, n)
+                for draft in open_
+                for n in range(draft.candidates, most)[: each if reached or draft.personal else 1]
+            ]
             try:
-                with metrics.STAGE_SECONDS.labels("content", "generate").time():
-                    texts = self._generator.generate(prompts, settings.max_tokens, settings.temperature, seeds)
+                candidates = self._ask(round_)
             except InferenceUnavailable as error:
                 log.warning("generator.unavailable", error=str(error), answered_by="template", triggers=len(open_))
                 metrics.INFERENCE_FAILURES.labels("text_generator").inc()
-                return tokens, reached
+                return reached
             reached = True
-            chosen: list[tuple[_Draft, str]] = []
-            for draft, generated in zip(open_, texts, strict=True):
-                tokens += generated.tokens
-                draft.tokens += generated.tokens
-                draft.candidates.append(generated.text)
-                choice = choose([generated.text], draft.asked)
-                if generated.error or choice.index is None:
-                    draft.rejected += 1
-                    why = [generated.error] if generated.error else list(choice.refused[0])
-                    log.debug("candidate.refused", reasons=why, text=generated.text, item_id=draft.item_id)
-                    metrics.CONTENT_REJECTED.inc()
-                else:
-                    chosen.append((draft, generated.text))
-            if not self._judge_texts(chosen):
+            if not self._judge_texts(candidates):
                 break
-            open_ = [draft for draft in open_ if not draft.text]
-            if not open_:
-                break
-        metrics.CONTENT_TOKENS.inc(tokens)
-        return tokens, reached
+            self._choose(open_, profiles)
+            open_ = [draft for draft in open_ if not draft.text and draft.candidates < most]
+        return reached
 
-    def _judge_texts(self, chosen: Sequence[tuple[_Draft, str]]) -> bool:
-        """Take over the texts that pass; False where the judge does not answer."""
-        try:
-            verdicts = self._gate.texts(
-                [(text, told_facts(draft.asked.facts, draft.asked.because)) for draft, text in chosen]
+    def _ask(self, round_: Sequence[tuple[_Draft, int]]) -> list[tuple[_Draft, _Candidate]]:
+        """Of the candidates asked for, by their numbers, those that pass the check.
+
+        Raises:
+            InferenceUnavailable: the generator does not answer.
+        """
+        settings = self._settings
+        told = [draft.variant(number) for draft, number in round_]
+        seeds = [key64(f"{draft.pending.trigger.trigger_id}/{number}") >> 1 for draft, number in round_]
+        with metrics.STAGE_SECONDS.labels("content", "generate").time():
+            texts = self._generator.generate(
+                [prompt_of(asked) for asked in told], settings.max_tokens, settings.temperature, seeds
             )
+        passed = []
+        for (draft, _), asked, generated in zip(round_, told, texts, strict=True):
+            draft.candidates += 1
+            draft.tokens += generated.tokens
+            if why := [generated.error] if generated.error else check_of(generated.text, asked):
+                draft.rejected += 1
+                log.debug("candidate.refused", reasons=why, text=generated.text, item_id=draft.item_id)
+                metrics.CONTENT_REJECTED.inc()
+            else:
+                passed.append((draft, _Candidate(asked, generated.text)))
+        return passed
+
+    def _judge_texts(self, candidates: Sequence[tuple[_Draft, _Candidate]]) -> bool:
+        """Note the texts that pass; False where the judge does not answer."""
+        told = [(one.text, told_facts(one.asked.facts, one.asked.because)) for _, one in candidates]
+        try:
+            verdicts = self._gate.texts(told)
         except InferenceUnavailable as error:
-            _unjudged(error, len(chosen))
+            _unjudged(error, len(candidates))
             return False
-        for (draft, text), verdict in zip(chosen, verdicts, strict=True):
+        for (draft, candidate), verdict in zip(candidates, verdicts, strict=True):
             if verdict == PASSED:
-                draft.text = text
+                draft.passed.append(candidate.text)
             else:
                 draft.rejected += 1
                 log.info("text.refused", reason=verdict, item_id=draft.item_id)
         return True
+
+    def _choose(self, drafts: Sequence[_Draft], profiles: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take over one of each draft's texts that passed, the closest to its user where there are several."""
+        several = [draft for draft in drafts if len(draft.passed) > 1]
+        close = self._relevance.of([d.passed for d in several], [d.user_id for d in several], profiles)
+        relevance = {id(draft): found for draft, found in zip(several, close, strict=True)}
+        for draft in drafts:
+            if draft.passed:
+                draft.text = draft.passed[best(draft.passed, draft.asked.facts, relevance.get(id(draft)))]
 
     def _finish(self, draft: _Draft) -> Answer:
         trigger = draft.pending.trigger
         from_model = bool(draft.text)
         text = draft.text or template_of(draft.asked)
         content = Content(
-            content_id=content_id(trigger.trigger_id, TEXT),
+            content_id=content_id(trigger.trigger_id, arm(TEXT, trigger.framing)),
             trigger_id=trigger.trigger_id,
             user_id=trigger.user_id,
             item_ids=[draft.item_id],
@@ -219,7 +286,7 @@ class Writer:
             kind=trigger.kind,
             created=time.time_ns() // 1_000_000,
             tokens=draft.tokens,
-            candidates=len(draft.candidates),
+            candidates=draft.candidates,
             rejected=draft.rejected,
             text_kind=draft.asked.kind,
         )

@@ -19,7 +19,7 @@ from upwell.content.check import check
 from upwell.content.plan import Outcome
 from upwell.content.safety import PASSED, Limits, own_words, text_verdict, told_facts
 from upwell.content.template import template
-from upwell.evaluation import content_facts, content_texts, content_users
+from upwell.evaluation import content_facts, content_texts, content_users, content_words
 from upwell.evaluation.content_measures import ABOUT, Measure, missing, share
 from upwell.evaluation.content_media import Look, Seen
 from upwell.evaluation.content_sample import Piece, Sample, histories, likes, sample
@@ -33,6 +33,7 @@ from upwell.training.pairs import Lesson
 
 PROFANITY = ["profanity_mean", "profanity_largest", "profanity_flagged"]
 OWN = ["closer_to_own", "closer_to_own_all", "closer_to_own_centred", "closer_to_own_item", "right_user_of_ten"]
+WORDS = "closer_to_own_words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def evaluate(settings: Settings, plan: Plan, say: Callable[[str], None]) -> Eval
     result = Evaluation(found, plan, {}, [], {}, {}, references=references)
     measures += _faithfulness(result, written)
     closer = _personalisation(result, settings, written, say)
-    measures += closer.measures
+    measures += [*closer.measures, _by_words(found, written, plan.seed)]
     measures += _safety(result, settings, written, say)
     with Look(settings, say) as look:
         result.seen = look.at(found, plan.media)
@@ -180,14 +181,14 @@ def _references(
         return named, f"given in a file, for {len(named)} of {len(written)} texts"
     named = []
     for piece in written:
-        plain = template(piece.facts, piece.because, piece.content.language, reason=piece.reason)
+        plain = template(piece.facts, piece.because, piece.content.language, reason=piece.reason, taste=piece.taste)
         described = [piece.facts.description] if piece.facts.description else []
         named.append((piece, [plain, *described]))
     return named, "the template of the same facts and reason, and the item's description where it has one"
 
 
 def _lesson(piece: Piece) -> Lesson:
-    return Lesson(piece.facts, piece.because, piece.reason, (), piece.content.text)
+    return Lesson(piece.facts, piece.because, piece.reason, piece.taste, piece.content.text)
 
 
 def _sources(found: Sample) -> list[Measure]:
@@ -224,7 +225,7 @@ def _faithfulness(result: Evaluation, written: Sequence[Piece]) -> list[Measure]
             content.text, piece.facts, piece.because, piece.taste, known
         )
         result.checked[content.content_id] = check(
-            content.text, piece.facts, piece.because, content.language, reason=piece.reason
+            content.text, piece.facts, piece.because, content.language, reason=piece.reason, taste=piece.taste
         )
     donors = np.random.default_rng(result.plan.seed).permutation(len(written))
     caught = [
@@ -305,6 +306,21 @@ def _personalisation(
         ],
         trials,
     )
+
+
+def _by_words(found: Sample, written: Sequence[Piece], seed: int) -> Measure:
+    """The same by another judge: tf-idf of what is known of the items that a user liked."""
+    texts, users = (
+        content_words.vectors([piece.content.text for piece in written], found.catalogue, histories(found.users))
+        if written
+        else (np.zeros((0, 0), np.float32), {})
+    )
+    kept = [n for n, piece in enumerate(written) if piece.content.user_id in users]
+    owners = [written[n].content.user_id for n in kept]
+    if len(set(owners)) < 2:
+        return Measure(WORDS, None, lacking="texts by the model for two users who liked something are needed")
+    drawn, _ = content_users.closer(texts[kept], owners, {user: users[user] for user in set(owners)}, seed)
+    return share(WORDS, int(drawn.sum()), len(drawn))
 
 
 def _by_item(found: Sample, pieces: Sequence[Piece], profiles: Mapping[str, NDArray[np.float32]], seed: int) -> Measure:

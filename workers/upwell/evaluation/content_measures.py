@@ -90,6 +90,11 @@ ABOUT: Final[dict[str, About]] = {
         "Personalisation", "... by the item alone",
         "The same with the item's stored vector in place of the text: what the choice of the item achieves.",
     ),
+    "closer_to_own_words": About(
+        "Personalisation", "... by words, not by the encoder",
+        "The same by another judge: tf-idf of the text and of what is known of the items that the user liked. No shared word: no hit.",
+        "Salton and Buckley 1988; scikit-learn",
+    ),
     "right_user_of_ten": About(
         "Personalisation", "Right text among ten",
         "Asked with a user's profile, the judge finds that user's text among ten, nine of them of others; chance is 10%.",

@@ -20,9 +20,9 @@ from upwell.bus import clients, topics
 from upwell.bus.errors import Unavailable
 from upwell.bus.reader import LogReader
 from upwell.bus.topics import TRIGGERS, Topic
-from upwell.content.asking import TELLING
+from upwell.content.asking import asked_of, evidence
 from upwell.content.progress import outcomes
-from upwell.content.prompt import Facts, display_title, facts_of
+from upwell.content.prompt import Facts, facts_of
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import Content, ContentTrigger, Media, TextKind
 from upwell.events.hashing import key64
@@ -53,7 +53,7 @@ class Piece:
     because_ids: tuple[str, ...] = ()
     reason: str = ""
     taste: tuple[str, ...] = ()
-    """The occasion's reasons in words."""
+    """Categories that the occasion gave as the reason."""
     media: tuple[Media, ...] = ()
     """Of its item."""
 
@@ -186,20 +186,13 @@ def _piece(
 ) -> Piece:
     item_id = content.item_ids[0]
     item = items.get(item_id)
-    facts = facts_of(item.title or item_id, item.categories, item.attributes, item.description) if item else Facts("")
+    if item is None:
+        return Piece(content, Facts(""), known=False, media=tuple(media))
     if occasion is None:
-        return Piece(content, facts, item is not None, media=tuple(media))
-    liked = [b for b in occasion.because if b in items and b != item_id and items[b].title]
-    because = tuple(display_title(items[b].title)[0] for b in liked)
-    # As `content/writing.py` chooses what it tells.
-    shares = {reason.kind: reason.share for reason in occasion.reasons}
-    reason = occasion.reasons[0].kind if occasion.reasons else ""
-    if because and shares.get("similar", 0.0) >= TELLING * max(shares.values()):
-        reason = "similar"
-    elif reason == "similar":
-        reason = ""
-    told = tuple(r.text for r in occasion.reasons)
-    return Piece(content, facts, item is not None, because, tuple(liked), reason, told, tuple(media))
+        facts = facts_of(item.title or item_id, item.categories, item.attributes, item.description)
+        return Piece(content, facts, known=True, media=tuple(media))
+    asked, liked = asked_of(occasion, item_id, items), evidence(occasion, item_id, items)
+    return Piece(content, asked.facts, True, asked.because, liked, asked.reason, asked.taste, tuple(media))
 
 
 def histories(users: dict[str, User]) -> dict[str, dict[int, float]]:

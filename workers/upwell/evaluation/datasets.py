@@ -12,8 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from upwell.events.contracts import Interaction, Item
 
@@ -22,6 +25,8 @@ FACTS_FILE: Final = "bokeh_sampledata/_data/movies.db"
 """Both below the folder of fetched weights and data."""
 
 CAST_NAMES: Final = 6
+AT_ONCE: Final = 40
+"""Newcomers who are there at the same time."""
 _ARTICLE_LAST = re.compile(
     r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|L'|Il|Lo|El|Los|Las|Das|Der|Die|Det|Den|Un|Une|Una|O)$"
 )
@@ -63,6 +68,22 @@ class Dataset:
         if events is None or events >= len(self.interactions):
             return self
         return Dataset(self.name, self.items, self.interactions[:events], self.refused, self.notes)
+
+    def beginnings(self, users: int, each: int, seed: int) -> Dataset:
+        """The first `each` interactions of `users` users, drawn by `seed`: a crowd of newcomers.
+
+        In the order of their arrival, AT_ONCE of them at a time and in turns: each has something new after as many events.
+        """
+        own: dict[str, list[Interaction]] = defaultdict(list)
+        for event in self.interactions:
+            own[event.user_id].append(event)
+        names = list(own)
+        drawn = [names[n] for n in sorted(np.random.default_rng(seed).permutation(len(names))[:users])]
+        events = []
+        for start in range(0, len(drawn), AT_ONCE):
+            turns = zip_longest(*(own[name][:each] for name in drawn[start : start + AT_ONCE]))
+            events += [event for turn in turns for event in turn if event is not None]
+        return Dataset(f"{self.name}, newcomers", self.items, events, self.refused, self.notes)
 
 
 def movielens(data: Path) -> Dataset:

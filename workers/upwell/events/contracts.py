@@ -239,6 +239,11 @@ class ContentTrigger(Contract):
     question: str = ""
     reviews: list[str] = []
     """The last three as those of the request that it comes of."""
+    framing: str = ""
+    """What is to be told as the reason: `similar` or `recent` (items of `because`), `taste` or `popular`. Empty: the items,
+    or the first of the reasons."""
+    taste: list[str] = []
+    """Categories of the item that the user likes: the evidence of `taste`."""
 
 
 class Content(Contract, omit_defaults=False):
@@ -292,9 +297,10 @@ class CategoryCount(Contract, array_like=True, gc=False):
 
 
 class ReactionCount(Contract, array_like=True, gc=False):
-    """Feedback to contents of one format in one statistics window."""
+    """Feedback to contents of one arm in one statistics window."""
 
-    format: str
+    arm: str
+    """Format and, after a hyphen, framing."""
     window: int
     shown: int
     liked: int
@@ -311,7 +317,7 @@ class Statistics(Contract, omit_defaults=False):
     """Largest event time in the batch."""
     state_version: int = 1
     reactions: list[ReactionCount] = []
-    """Feedback to contents, by format."""
+    """Feedback to contents, by arm."""
 
 
 class Trend(Contract, omit_defaults=False):

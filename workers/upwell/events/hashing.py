@@ -10,13 +10,28 @@ def key64(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
-def content_id(trigger_id: str, format_: str) -> str:
-    """A content's id: its trigger's hash and its format, so that feedback to it says what it was."""
-    return f"{identifier('content', trigger_id)}.{format_}"
+def arm(format_: str, framing: str = "") -> str:
+    """What is learned about together: a format, and what the prompt tells where that was chosen too.
+
+    >>> arm("poster", "taste")
+    'poster-taste'
+    """
+    return f"{format_}-{framing}" if framing else format_
 
 
-def format_of(content_id: str) -> str:
-    """The format that a content's id names; empty where it is none of ours."""
+def parts_of(arm: str) -> tuple[str, str]:
+    """Format and framing of an arm; the framing is empty where none was chosen."""
+    format_, _, framing = arm.partition("-")
+    return format_, framing
+
+
+def content_id(trigger_id: str, arm: str) -> str:
+    """A content's id: its trigger's hash and its arm, so that feedback to it says what it was."""
+    return f"{identifier('content', trigger_id)}.{arm}"
+
+
+def arm_of(content_id: str) -> str:
+    """The arm that a content's id names; empty where it is none of ours."""
     return content_id.rpartition(".")[2] if "." in content_id else ""
 
 

@@ -25,6 +25,7 @@ from upwell.events.contracts import (
     Request,
     TextKind,
 )
+from upwell.events.hashing import arm
 from upwell.settings import Settings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -47,6 +48,9 @@ MAX_REVIEW = 2_000
 INT64 = range(-(2**63), 2**63)
 
 FORMATS = frozenset({"text", "poster", "speech", "clip"})
+FRAMINGS = frozenset({"similar", "recent", "taste", "popular"})
+ARMS = frozenset(arm(format_, framing) for format_ in FORMATS for framing in ("", *FRAMINGS))
+"""Whatever feedback may be about; formats and framings that the settings do not name are counted too."""
 
 _NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Line ends and tabs are a text's own business, and cleaning takes what else is odd; these no store would take.
@@ -170,10 +174,7 @@ def item(key: bytes | None, value: bytes | None, rules: Rules, latest: int) -> I
     if not (found.title.strip() or found.description.strip() or found.media):
         raise InvalidRecord("neither title nor description nor media: nothing says what the item is")
     _language(found.language)
-    if len(found.categories) > MAX_CATEGORIES:
-        raise InvalidRecord(f"{len(found.categories)} categories: at most {MAX_CATEGORIES}")
-    for category in found.categories:
-        _text("categories", category, MAX_CATEGORY)
+    _categories("categories", found.categories)
     _nested("attributes", found.attributes, len(value))
     if len(found.media) > MAX_MEDIA:
         raise InvalidRecord(f"{len(found.media)} pieces of media: at most {MAX_MEDIA}")
@@ -226,6 +227,9 @@ def trigger(key: bytes | None, value: bytes | None, rules: Rules) -> ContentTrig
     _key("user_id", found.user_id, key, required=False)
     for because in found.because:
         _identifier("because", because)
+    if found.framing and found.framing not in FRAMINGS:
+        raise InvalidRecord(f"framing {found.framing[:64]!r} is not known: {', '.join(sorted(FRAMINGS))}")
+    _categories("taste", found.taste)
     if found.format not in FORMATS:
         raise InvalidRecord(f"format {found.format[:64]!r} is not offered: {', '.join(sorted(FORMATS))}")
     _language(found.language)
@@ -273,6 +277,13 @@ def _time(ts: int, latest: int) -> None:
         raise InvalidRecord(
             f"ts {ts if ts in INT64 else 'beyond 64 bits'} is further in the future than events.max_future_s allows"
         )
+
+
+def _categories(field: str, names: list[str]) -> None:
+    if len(names) > MAX_CATEGORIES:
+        raise InvalidRecord(f"{len(names)} {field}: at most {MAX_CATEGORIES}")
+    for name in names:
+        _text(field, name, MAX_CATEGORY)
 
 
 def _text(name: str, text: str, limit: int) -> None:

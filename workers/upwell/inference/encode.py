@@ -26,6 +26,7 @@ class TextEncoder(VersionedModel):
         timeout_s: deadline of one call of up to 64 texts.
         in_flight: concurrent calls.
         options: gRPC channel options.
+        attempts: calls per request, the first one included.
     """
 
     def __init__(
@@ -36,8 +37,12 @@ class TextEncoder(VersionedModel):
         timeout_s: float = 10.0,
         options: Mapping[str, str] | None = None,
         in_flight: int = 4,
+        attempts: int = 4,
     ) -> None:
-        super().__init__(url, model, "text encoder", timeout_s=timeout_s, options=options, in_flight=in_flight)
+        super().__init__(
+            url, model, "text encoder",
+            timeout_s=timeout_s, options=options, in_flight=in_flight, attempts=attempts,
+        )  # fmt: skip
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 [n, d], rows of unit length in the texts' order; d is the model's (384 for MiniLM), n may be 0.

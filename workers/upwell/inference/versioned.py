@@ -25,6 +25,7 @@ class VersionedModel(ABC):
         timeout_s: deadline of one call.
         in_flight: concurrent calls.
         options: gRPC channel options.
+        attempts: calls per request, the first one included.
     """
 
     def __init__(
@@ -36,8 +37,11 @@ class VersionedModel(ABC):
         timeout_s: float,
         options: Mapping[str, str] | None,
         in_flight: int,
+        attempts: int = 4,
     ) -> None:
-        self.client = ModelClient(url, model, timeout_s=timeout_s, options=options, in_flight=in_flight)
+        self.client = ModelClient(
+            url, model, timeout_s=timeout_s, attempts=attempts, options=options, in_flight=in_flight
+        )
         self._what = what
         self._lock = threading.Lock()
         self._version = ""

@@ -30,7 +30,7 @@ class Counts:
         self.newest = max(self.newest, time_ms)
 
     def react(self, name: str, time_ms: int, shown: int, liked: int) -> None:
-        """Feedback to a content of format `name`."""
+        """Feedback to a content of arm `name`."""
         totals = self.reactions[name, time_ms - time_ms % self.window_ms]
         totals[0] += shown
         totals[1] += liked

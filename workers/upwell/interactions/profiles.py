@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from upwell.bus.errors import Inconsistent
 from upwell.events.hashing import key64
 from upwell.interactions.history import History
+from upwell.ranking.arms import Reactions
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.formats import Reactions
 from upwell.ranking.profile import EMPTY_BASE, add, decay
 from upwell.store.profiles import STATE_VERSION, ProfileRow
 

@@ -22,8 +22,8 @@ from upwell.bus.reader import LogReader, bounds
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import ItemFeatures, Statistics
+from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.formats import Formats
 from upwell.ranking.popularity import Popularity
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
@@ -40,9 +40,9 @@ class Learned(msgspec.Struct, array_like=True):
     items: list[str]
     sums: list[float]
     """Popularity, by item."""
-    formats_base: int = 0
-    formats: dict[str, list[float]] = {}
-    """Format to [shown, liked]."""
+    arms_base: int = 0
+    arms: dict[str, list[float]] = {}
+    """Arm to [shown, liked]."""
 
 
 LOOK_S = 1.0
@@ -201,13 +201,13 @@ class StatisticsReader:
         admin: AdminClient,
         catalogue: Catalogue,
         popularity: Popularity,
-        formats: Formats,
+        arms: Arms,
         store: SnapshotStore,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
         self.catalogue = catalogue
         self.popularity = popularity
-        self.formats = formats
+        self.arms = arms
         self._store = store
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
@@ -228,7 +228,7 @@ class StatisticsReader:
         if offset < low:
             log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
         self.popularity.restore(held.base, [self.catalogue.row(item) for item in held.items], held.sums)
-        self.formats.base, self.formats.sums = held.formats_base, held.formats
+        self.arms.base, self.arms.sums = held.arms_base, held.arms
         return max(offset, low)
 
     def to_end(self) -> None:
@@ -246,8 +246,8 @@ class StatisticsReader:
         self._next_snapshot = time.monotonic() + self._snapshot_s
         position = self._reader.positions.get(SHARD, 0)
         if position > self._stored:
-            popularity, formats = self.popularity, self.formats
-            state = Learned(popularity.half_life_ms, *popularity.state(self.catalogue.ids), formats.base, formats.sums)
+            popularity, arms = self.popularity, self.arms
+            state = Learned(popularity.half_life_ms, *popularity.state(self.catalogue.ids), arms.base, arms.sums)
             self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(state))
             self._stored = position
 
@@ -268,4 +268,4 @@ class StatisticsReader:
                 [count.weight for count in counts],
             )
             for reaction in statistics.reactions:
-                self.formats.learn(reaction.format, reaction.window, reaction.shown, reaction.liked)
+                self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)

@@ -27,15 +27,15 @@ from upwell.bus.topics import Topic
 from upwell.events import validate
 from upwell.events.codec import encode
 from upwell.events.contracts import (
-    ContentTrigger,
     ControlType,
     Interaction,
     InteractionType,
     RankedItem,
     Ranking,
 )
-from upwell.events.hashing import format_of, identifier, key64
+from upwell.events.hashing import arm_of, identifier, key64
 from upwell.interactions.counts import Counts
+from upwell.interactions.occasion import head_changed
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
 from upwell.interactions.profiles import OtherModel, Profiles, Shown
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
@@ -43,8 +43,8 @@ from upwell.interactions.slate import ranked_items
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking import scoring
+from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.formats import Formats, react
 from upwell.ranking.popularity import Popularity
 from upwell.ranking.profile import unit
 from upwell.ranking.scoring import Mix
@@ -76,9 +76,9 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     name = topics.real(kafka, Topic.INTERACTIONS)
     catalogue = Catalogue()
     popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
-    formats = Formats(settings.content.formats_half_life_days * DAY_MS)
+    arms = Arms(settings.content.feedback_half_life_days * DAY_MS)
     snapshots = SnapshotStore(settings.postgres)
-    statistics = StatisticsReader(settings, admin, catalogue, popularity, formats, snapshots)
+    statistics = StatisticsReader(settings, admin, catalogue, popularity, arms, snapshots)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
         features.to_end()
@@ -143,7 +143,7 @@ class Pipeline:
         self.features = features
         self.statistics = statistics
         self.popularity = statistics.popularity
-        self.formats = statistics.formats
+        self.arms = statistics.arms
         self.catalogue = profiles.catalogue
         self.suspects = Suspects((psycopg.OperationalError,))
         self.rules = validate.Rules.of(settings)
@@ -338,8 +338,8 @@ class Pipeline:
         return list(touched.values())
 
     def _react(self, slot: int, event: Interaction, weight: float) -> tuple[str, tuple[int, int]] | None:
-        """Take feedback to a content into the profile; its format, and what it adds to shown and liked."""
-        if event.content_id is None or (name := format_of(event.content_id)) not in validate.FORMATS:
+        """Take feedback to a content into the profile; its arm, and what it adds to shown and liked."""
+        if event.content_id is None or (name := arm_of(event.content_id)) not in validate.ARMS:
             return None
         added = react(self.profiles.reactions[slot], name, weight, impression=event.type == InteractionType.IMPRESSION)
         return (name, added) if any(added) else None
@@ -363,7 +363,7 @@ class Pipeline:
         for number, user in enumerate(touched):
             items = ranked_items(self.catalogue, slates, number, liked[number])
             cause = "events" if user.events else "position_moved" if user.moved else "rank_request"
-            outputs += self._publish(user, items, cause, now)
+            outputs += self._publish(user, items, liked[number], cause, now)
         return outputs
 
     def _score(self, slots: list[int]) -> tuple[scoring.Slates, list[NDArray[np.int64]]]:
@@ -389,7 +389,9 @@ class Pipeline:
         )
         return slates, liked
 
-    def _publish(self, user: Touched, items: list[RankedItem], cause: str, now: int) -> list[Output]:
+    def _publish(
+        self, user: Touched, items: list[RankedItem], liked: NDArray[np.int64], cause: str, now: int
+    ) -> list[Output]:
         profiles, slot = self.profiles, user.slot
         generation, version = int(profiles.generations[slot]), int(profiles.versions[slot])
         revision = int(profiles.revisions[slot])
@@ -415,19 +417,8 @@ class Pipeline:
         head = items[0] if items else None
         if head and head.item_id != profiles.triggered[slot] and version >= self.settings.content.min_events:
             profiles.triggered[slot] = head.item_id
-            trigger = ContentTrigger(
-                trigger_id=identifier("head_changed", ranking_id, user.user_id),
-                kind="head_changed",
-                cause=ranking_id,
-                user_id=user.user_id,
-                item_id=head.item_id,
-                created=now,
-                ranking_id=ranking_id,
-                because=[reason.item_id for reason in head.reasons if reason.item_id],
-                reasons=head.reasons,
-                format=self.formats.choose(
-                    self.settings.content.formats, profiles.reactions[slot], np.random.default_rng(key64(ranking_id))
-                ),
+            trigger = head_changed(
+                ranking, liked, profiles.reactions[slot], self.catalogue, self.arms, self.settings.content
             )
             outputs.append(Output(self.triggers_topic, key, encode(trigger), headers))
         metrics.OUTPUTS.labels(WORKER, Topic.RANKINGS).inc()
@@ -508,7 +499,7 @@ class Pipeline:
         outputs = []
         for number, user in enumerate(touched):
             items = ranked_items(self.catalogue, slates, number, liked[number])
-            outputs += self._publish(user, items, "item_deleted", now)
+            outputs += self._publish(user, items, liked[number], "item_deleted", now)
         concerned = {int(self.profiles.partitions[slot]) for slot in slots}
         positions = {p: self.ownership.committed[p.number] for p in self.bus.assigned if p.number in concerned}
         self.bus.publish(outputs, positions, COMMITTED_BY_UPWELL)

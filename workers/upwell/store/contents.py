@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg_pool import ConnectionPool
 
 from upwell.events.codec import decode
 from upwell.events.contracts import Content, Media
 from upwell.events.hashing import key64
-from upwell.store import database
+from upwell.store import arrays, database
 from upwell.store.database import sql
 from upwell.store.history import largest_weights
 
@@ -146,6 +148,14 @@ class ContentStore:
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(sql("taste_media"), parameters).fetchall()
         return [msgspec.convert(media, list[Media]) for _, media in rows]
+
+    def profiles(self, user_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Profile vectors, [d] float32 of any length; users without a profile are left out."""
+        if not user_ids:
+            return {}
+        with database.transaction(self._connections) as cursor:
+            rows = cursor.execute(sql("profile_vectors"), {"user_ids": list(user_ids)}).fetchall()
+        return {user_id: arrays.vector(sent) for user_id, sent in rows}
 
     def newest_slates(self, user_ids: Sequence[str]) -> dict[str, list[str]]:
         """Items of the users' newest slates, best first; users without a profile are left out."""

@@ -1,4 +1,4 @@
-"""Which format a user's content gets: Thompson sampling over formats, from feedback to contents.
+"""Which arm a user's content gets, a format and what its prompt tells: Thompson sampling, from feedback to contents.
 
 What all users did is learned from `statistics` alone, in its order; what one user did comes with the profile. A user's
 own rate is drawn around the drawn rate of all (a beta prior of `PRIOR` observations): little feedback follows the others,
@@ -18,17 +18,17 @@ PRIOR: Final = 8.0
 """So many observations of the user's own weigh as much as all others' together."""
 
 Reactions = dict[str, list[int]]
-"""Format to [times shown, times liked]."""
+"""Arm to [times shown, times liked]."""
 
 
-class Formats:
-    """Sums of shown and liked contents by format, halving with each half-life of event time."""
+class Arms:
+    """Sums of shown and liked contents by arm, halving with each half-life of event time."""
 
     def __init__(self, half_life_ms: float) -> None:
         self.half_life_ms = half_life_ms
         self.base = 0
         self.sums: dict[str, list[float]] = {}
-        """Format to [shown, liked], relative to 2^base half-lives."""
+        """Arm to [shown, liked], relative to 2^base half-lives."""
 
     def learn(self, name: str, time_ms: int, shown: int, liked: int) -> None:
         """Add counts at an event time, ms."""

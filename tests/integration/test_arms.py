@@ -1,4 +1,4 @@
-"""Formats of content are learned from feedback by content_id, once each, through crashes, and chosen for triggers."""
+"""Formats and framings are learned from feedback by content_id, once each, through crashes, and chosen for triggers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from stream import Stream, total
 from support import eventually
 from upwell.bus.topics import Topic
 from upwell.events.contracts import ContentTrigger, Statistics
-from upwell.events.hashing import content_id
+from upwell.events.hashing import arm, content_id
 from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration
 
-FORMATS = ["text", "poster", "clip"]
+FORMATS = ["text", "poster"]
+FRAMINGS = ["similar", "recent"]
+ARMS = [arm(format_, framing) for format_ in FORMATS for framing in FRAMINGS]
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def stream(stack: Stack, prefix: str) -> Iterator[Stream]:
     groups = {
         "kafka": {"batch_max_records": 50},
         "profiles": {"flush_ms": 100},
-        "content": {"formats": FORMATS, "min_events": 1},
+        "content": {"formats": FORMATS, "framings": FRAMINGS, "min_events": 1},
         "statistics": {"snapshot_s": 0.2},
     }
     made = Stream(stack, prefix, **groups)
@@ -40,11 +42,11 @@ def test_what_is_liked_is_what_new_users_get(stream: Stream) -> None:
     ids = stream.features(40)
     number = 0
     for turn in range(40):
-        for name in FORMATS:
+        for name in ARMS:
             shown = content_id(f"t{turn}", name)
             stream.event(number, f"u{turn}", ids[turn], "impression", content_id=shown)
             number += 1
-            if name == "poster":
+            if name == "poster-recent":
                 stream.event(number, f"u{turn}", ids[turn], "like", content_id=shown)
                 number += 1
     stream.event(number, "u0", ids[0], "like", content_id="somebody-elses.gif")
@@ -57,15 +59,15 @@ def test_what_is_liked_is_what_new_users_get(stream: Stream) -> None:
         log.until(lambda found: total(found) == number)
         eventually(lambda: stream.rows("SELECT sum(version) FROM profiles") == [(number,)])
         (stored,) = stream.rows("SELECT reactions FROM profiles WHERE user_id = 'u7'")[0]
-        assert json.loads(bytes(stored)) == {"text": [1, 0], "poster": [1, 1], "clip": [1, 0]}
+        assert json.loads(bytes(stored)) == {name: [1, int(name == "poster-recent")] for name in ARMS}
         assert worker.stop() == 0
     counted: Counter[tuple[str, str]] = Counter()
     for record in stream.read(Topic.STATISTICS):
         for reaction in msgspec.json.decode(record.value(), type=Statistics).reactions:
-            counted[reaction.format, "shown"] += reaction.shown
-            counted[reaction.format, "liked"] += reaction.liked
+            counted[reaction.arm, "shown"] += reaction.shown
+            counted[reaction.arm, "liked"] += reaction.liked
     assert {key: count for key, count in counted.items() if count} == {
-        ("text", "shown"): 40, ("poster", "shown"): 40, ("clip", "shown"): 40, ("poster", "liked"): 40,
+        **{(name, "shown"): 40 for name in ARMS}, ("poster-recent", "liked"): 40,
     }  # fmt: skip
     # A worker that starts from the snapshot knows it.
     seen = len(stream.read("content-triggers.normal"))
@@ -75,5 +77,6 @@ def test_what_is_liked_is_what_new_users_get(stream: Stream) -> None:
     with stream.worker("interactions"):
         eventually(lambda: len(stream.read("content-triggers.normal")) >= seen + 60)
     triggers = [msgspec.json.decode(m.value(), type=ContentTrigger) for m in stream.read("content-triggers.normal")]
-    chosen = Counter(trigger.format for trigger in triggers if trigger.user_id.startswith("new"))
-    assert chosen["poster"] > 40
+    fresh = [trigger for trigger in triggers if trigger.user_id.startswith("new")]
+    assert Counter((trigger.format, trigger.framing) for trigger in fresh)["poster", "recent"] > 40
+    assert all(trigger.because for trigger in fresh)
