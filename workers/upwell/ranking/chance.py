@@ -15,7 +15,9 @@ STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 """The golden ratio in 64 bits: SplitMix64's distance between two states."""
 
 
-def uniforms(keys: NDArray[np.uint64], versions: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+def uniforms(
+    keys: NDArray[np.uint64], versions: NDArray[np.int64] | NDArray[np.uint64], count: int
+) -> NDArray[np.float64]:
     """Numbers that are independent between keys, between versions, and between one another.
 
     Args:
