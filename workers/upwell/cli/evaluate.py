@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from upwell.cli import exits
+from upwell.cli import evaluate_policy, exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.content import Evaluation
@@ -23,6 +23,8 @@ NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage",
 
 def register(app: typer.Typer) -> None:
     """Add `upwell evaluate` to an app."""
+    evaluate_app.command()(evaluate_policy.policy)
+    evaluate_app.command()(evaluate_policy.estimators)
     app.add_typer(evaluate_app, name="evaluate")
 
 

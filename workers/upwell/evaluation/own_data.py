@@ -42,7 +42,9 @@ _EPOCH_UNITS = ((1e11, 1000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """A row of a CSV file, and where it stands."""
+
     file: str
     line: int
     cells: dict[str, str]
@@ -85,7 +87,7 @@ def own_data(interactions: Path, items: Path | None = None) -> Dataset:
 
 
 def _interactions(path: Path, refused: list[str], notes: list[str]) -> list[Interaction]:
-    columns, rows = _read(path, needed=("user", "item"), refused=refused, notes=notes)
+    columns, rows = read_table(path, needed=("user", "item"), refused=refused, notes=notes)
     known = {"user", "item", "value", "timestamp", "type", "event_id", "session_id"}
     if ignored := [column for column in columns if column not in known]:
         notes.append(f"{path.name}: columns {', '.join(ignored)} are not used")
@@ -107,7 +109,7 @@ def _interactions(path: Path, refused: list[str], notes: list[str]) -> list[Inte
     return events
 
 
-def _interaction(row: _Row, timed: bool) -> Interaction:
+def _interaction(row: Row, timed: bool) -> Interaction:
     cells = row.cells
     for needed in ("user", "item"):
         if needed not in cells:
@@ -127,7 +129,7 @@ def _interaction(row: _Row, timed: bool) -> Interaction:
 
 
 def _items(path: Path, refused: list[str], notes: list[str]) -> list[Item]:
-    columns, rows = _read(path, needed=("item",), refused=refused, notes=notes)
+    columns, rows = read_table(path, needed=("item",), refused=refused, notes=notes)
     fields = {"item", "title", "categories", "description", "language"}
     found: dict[str, Item] = {}
     repeated = 0
@@ -213,10 +215,15 @@ def milliseconds(text: str) -> int:
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 
-def _read(
+def read_table(
     path: Path, *, needed: Sequence[str], refused: list[str], notes: list[str]
-) -> tuple[list[str], Iterator[_Row]]:
-    """Canonical column names, and the rows that fit the header."""
+) -> tuple[list[str], Iterator[Row]]:
+    """Canonical column names, and the rows that fit the header; others are told in `refused` as the rows are read.
+
+    Raises:
+        DatasetError: no CSV file with the columns needed; with file, line and column.
+
+    """
     text = _text(path, notes)
     header_line = next((line for line in text.splitlines() if line.strip()), "")
     if not header_line:
@@ -236,7 +243,7 @@ def _read(
         if columns.count(name) > 1:
             raise DatasetError(f"{path.name}, line {reader.line_num}: two columns are {name}")
 
-    def rows() -> Iterator[_Row]:
+    def rows() -> Iterator[Row]:
         for record in _records(reader, path):
             if not any(cell.strip() for cell in record):
                 continue
@@ -247,7 +254,7 @@ def _read(
                 )
                 continue
             cells = {name: cell.strip() for name, cell in zip(columns, record, strict=False) if cell.strip()}
-            yield _Row(path.name, reader.line_num, cells)
+            yield Row(path.name, reader.line_num, cells)
 
     return columns, rows()
 

@@ -232,25 +232,41 @@ def explore(
     drawn = np.zeros(users, bool)
     able = np.flatnonzero((slates[:, places - count :] >= 0).all(axis=1)) if count else np.zeros(0, np.intp)
     if len(able):
-        own, pool, weight = slates[able, places - count :], pool[able], weight[able]
+        pool, weight = pool[able], weight[able]
         chance = uniforms(keys[able], versions[able], count + 1)
         filled = chance[:, 0] < budget.share
         drawn[able] = filled
-        each, left = np.arange(len(able)), weight.copy()
-        conditional, same = np.ones(len(able)), np.ones(len(able), bool)
-        for place in range(count):
-            # Where the slate stays, the question is how likely its own items were; they head the pool.
-            pick = np.where(filled, _drawn(left, chance[:, place + 1]), place)
-            shown = pool[each, pick]
-            stays = shown == own[:, place]
-            same &= stays
-            conditional *= left[each, pick] / left.sum(axis=1)
-            left[each, pick] = 0.0
-            at = places - count + place
-            rows[able, at] = shown
-            propensity[able, at] = (1 - budget.share) * stays + budget.share * MARGINALS[place](weight, pick)
-            prefix[able, at] = (1 - budget.share) * same + budget.share * conditional
+        picks = np.tile(np.arange(count), (len(able), 1))  # the slate's own items head the pool
+        picks[filled] = _drawn(weight[filled], chance[filled, 1:])
+        rows[able, places - count :] = np.take_along_axis(pool, picks, axis=1)
+        found = propensities(weight, picks, np.tile(np.arange(count), (len(able), 1)), budget.share)
+        propensity[able, places - count :], prefix[able, places - count :] = found
     return Explored(rows, propensity, prefix, drawn)
+
+
+def propensities(weight: Floats, shown: Columns, own: Columns, share: float) -> tuple[Floats, Floats]:
+    """How likely it is that positions hold what they hold; also for weights, slates and shares that were not used.
+
+    Args:
+        weight: [u, n] from `weights`.
+        shown: [u, positions] columns of what stands on the last positions, no two alike.
+        own: [u, positions] columns of what the slate has there where it stays as it is.
+        share: of slates that are filled from the pool.
+
+    Returns:
+        [u, positions] probability that each position holds its item, and that it and all before it do.
+    """
+    each, left = np.arange(len(weight)), weight.copy()
+    single, prefix = np.empty(shown.shape), np.empty(shown.shape)
+    conditional, same = np.ones(len(weight)), np.ones(len(weight), bool)
+    for place, pick in enumerate(shown.T):
+        stays = pick == own[:, place]
+        same = same & stays
+        conditional = conditional * left[each, pick] / left.sum(axis=1)
+        left[each, pick] = 0.0
+        single[:, place] = (1 - share) * stays + share * MARGINALS[place](weight, pick)
+        prefix[:, place] = (1 - share) * same + share * conditional
+    return single, prefix
 
 
 def marginals(weight: Floats, positions: int) -> Floats:
@@ -268,13 +284,19 @@ def marginals(weight: Floats, positions: int) -> Floats:
     return found
 
 
-def _drawn(left: Floats, chance: Floats) -> Columns:
-    """[u] columns drawn in proportion to what is left; never one with nothing left."""
-    summed = left.cumsum(axis=1)
-    total = summed[:, -1]
-    # A product that rounds up to the total would exceed every column.
-    pick: Columns = (summed > np.minimum(chance * total, np.nextafter(total, 0))[:, None]).argmax(axis=1)
-    return pick
+def _drawn(weight: Floats, chance: Floats) -> Columns:
+    """[u, positions] columns drawn one after the other, in proportion to what is left of the weights."""
+    left, each = weight.copy(), np.arange(len(weight))
+    picks = np.empty(chance.shape, np.intp)
+    for place in range(chance.shape[1]):
+        summed = left.cumsum(axis=1)
+        total = summed[:, -1]
+        # A product that rounds up to the total would exceed every column.
+        picks[:, place] = (summed > np.minimum(chance[:, place] * total, np.nextafter(total, 0))[:, None]).argmax(
+            axis=1
+        )
+        left[each, picks[:, place]] = 0.0
+    return picks
 
 
 def _first(weight: Floats, pick: Columns) -> Floats:
