@@ -23,15 +23,6 @@ masks = st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, ma
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """As Triton serves it; threads that wait for each other take longer than these products."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def some_inputs(n: int, seed: int = 0) -> dict[str, torch.Tensor]:
     chance = torch.Generator().manual_seed(seed)
     return {

@@ -24,14 +24,6 @@ GROUPS, EACH = 6, 10
 QUICK = Recipe(epochs=6, steps=12, batch=64, learning_rate=3e-3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 

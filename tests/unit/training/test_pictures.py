@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from upwell import resources
 from upwell.evaluation.stamps import Stamp
 from upwell.events.contracts import Item
 from upwell.training import conditions as conditioning
@@ -20,16 +18,9 @@ from upwell.training import fitting, gan, judging, painter, vae
 from upwell.training.fitting import Limits
 from upwell.training.painter import Painter, PainterError, Shape
 from upwell.training.pictures import Lessons, augment, fit, held_out, pictures, to_floats
+from upwell.training.served import module
 
 SMALL = {"axes": 8, "latent": 4, "widths": (16, 8, 8, 8)}
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def discs(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +98,8 @@ def test_training_repeats_and_goes_on_as_if_never_interrupted(kind, tmp_path):
     fitting.resume(second, tmp_path / "half")
     assert second.step == 3
     fitting.fit(second, kind.step(second, lessons, limits), limits, tmp_path / "rest", lambda *_: None)
-    for name, module in whole.modules.items():
-        for key, value in module.state_dict().items():
+    for name, learned in whole.modules.items():
+        for key, value in learned.state_dict().items():
             assert torch.allclose(value, second.modules[name].state_dict()[key], atol=1e-6), (name, key)
 
 
@@ -197,11 +188,7 @@ def test_the_axes_are_the_conditions_own():
 
 def served(file: Path):
     """The generator as `triton_models/image_generator` reads it."""
-    path = resources.folder("triton_models") / "image_generator" / "1" / "painter.py"
-    spec = importlib.util.spec_from_file_location("served_painter", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Painter(file)
+    return module("image_generator", "painter").Painter(file)
 
 
 def test_what_is_served_paints_the_same(tmp_path):
