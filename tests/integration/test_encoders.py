@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from tiny_models import clip, vision_encoder
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable, ModelChanged
 from upwell.inference.image import ImageEncoder
-from upwell.inference.repository import load_as, loaded_as
+from upwell.inference.repository import load_as, loaded_as, unload
 from upwell.inference.sound import AudioEncoder, SpeechRecognizer
 from upwell.inference.speak import Speaker
 
@@ -257,100 +257,71 @@ def test_full_precision_is_a_parameter(url, prefix):
 
 
 def test_an_unknown_variant_is_named(url, prefix):
-    with pytest.raises(InferenceUnavailable, match="variant is 'int3': bf16, int8, fp32 are possible"):
+    with pytest.raises(InferenceUnavailable, match="variant is 'int3': bf16, fp16, fp32, int8 are possible"):
         load_as(url, "text_encoder", f"{prefix}bad", {"variant": "int3"})
 
 
-def _readable(folder: Path, top: Path) -> None:
-    """The server may run as another user."""
-    for path in (top, folder):
-        path.chmod(path.stat().st_mode | 0o055)
-
-
 def test_any_hugging_face_vision_encoder_can_be_served(url, prefix, tmp_path):
-    import torch
-    from transformers import ViTConfig, ViTModel
-    from transformers.models.vit import ViTImageProcessorPil
-
-    name, versions = f"{prefix}vit", []
+    name, versions, clients = f"{prefix}vit", [], []
     for seed in (1, 2):
         folder = tmp_path / f"tiny-vit-{seed}"
-        torch.manual_seed(seed)
-        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-        ViTModel(ViTConfig(image_size=32, patch_size=8, **shape)).save_pretrained(folder)
-        ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
-        _readable(folder, tmp_path)
+        vision_encoder(folder, seed)
+        tmp_path.chmod(0o755)
         load_as(url, "image_encoder", name, {"model_dir": str(folder)})
-        client = ImageEncoder(url, model=name)
-        seen = client.encode(noise(3))
+        clients.append(ImageEncoder(url, model=name))
+        seen = clients[-1].encode(noise(3))
         assert seen.embedding.shape == (3, 32)
         assert np.allclose(np.linalg.norm(seen.embedding, axis=1), 1, atol=1e-5)
         assert seen.joint.shape == (3, 0)
         assert seen.labels == [[], [], []]
-        versions.append(client.model_version)
-        if seed == 1:
-            first = client
-        else:
-            client.close()
+        versions.append(clients[-1].model_version)
     with pytest.raises(ModelChanged, match="tiny-vit-2"):
-        first.encode(noise(1))
-    first.close()
-    with triton.InferenceServerClient(url) as server:
-        server.unload_model(name)
+        clients[0].encode(noise(1))
+    for client in clients:
+        client.close()
+    unload(url, name)
     assert versions[0].startswith("tiny-vit-1@")
     assert versions[0] != versions[1]
 
 
-def test_any_clip_can_be_served(url, prefix, tmp_path):
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_any_clip_can_be_served(kind, url, prefix, tmp_path):
+    """Its towers in two models: a picture and a text are compared as in the model itself."""
     import torch
-    from transformers import CLIPConfig, CLIPModel
-    from transformers.models.clip import CLIPImageProcessorPil
+    from transformers import AutoTokenizer
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-    torch.manual_seed(5)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    config = CLIPConfig(
-        text_config={**shape, "vocab_size": 50}, vision_config={**shape, "image_size": 32, "patch_size": 8},
-        projection_dim=16,
-    )  # fmt: skip
-    model = CLIPModel(config).eval()
-    model.save_pretrained(tmp_path)
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    processor.save_pretrained(tmp_path)
-    _readable(tmp_path, tmp_path)
-    pictures = noise(2)
+    model, pictures = clip(tmp_path, kind), noise(2)
+    processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    padding = {"padding": "max_length", "max_length": 64} if kind == "siglip" else {}
+    ids = AutoTokenizer.from_pretrained(tmp_path)(["horror film"], return_tensors="pt", **padding)["input_ids"]
     with torch.inference_mode():
         pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
-        projected = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-        expected = torch.nn.functional.normalize(projected, dim=1).numpy()
-    with loaded_as(url, "image_encoder", f"{prefix}clip", {"model_dir": str(tmp_path)}) as name:
-        client = ImageEncoder(url, model=name)
-        seen = client.encode(pictures)
-        client.close()
+        found = model(input_ids=ids, pixel_values=pixels)
+    own = {"model_dir": str(tmp_path), "variant": "fp32"}
+    with (
+        loaded_as(url, "image_encoder", f"{prefix}{kind}_image", own) as sees,
+        loaded_as(url, "text_encoder", f"{prefix}{kind}_text", own) as reads,
+    ):
+        images, texts = ImageEncoder(url, model=sees), TextEncoder(url, model=reads)
+        seen, read = images.encode(pictures), texts.encode(["horror film"])
+        images.close()
+        texts.close()
     assert seen.embedding.shape == (2, 32)
-    assert np.allclose(seen.joint, expected, atol=1e-4)
     assert seen.labels == [[], []]
+    assert np.allclose(seen.joint @ read.T, (found.image_embeds @ found.text_embeds.T).numpy(), atol=1e-4)
 
 
 def test_any_image_classifier_can_be_served(url, prefix, tmp_path):
-    import torch
-    from transformers import ViTConfig, ViTForImageClassification
-    from transformers.models.vit import ViTImageProcessorPil
-
-    torch.manual_seed(6)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    names = {i: f"kind {i}" for i in range(7)}
-    ViTForImageClassification(
-        ViTConfig(image_size=32, patch_size=8, id2label=names, label2id={n: i for i, n in names.items()}, **shape)
-    ).save_pretrained(tmp_path)
-    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    _readable(tmp_path, tmp_path)
+    names = [f"kind {i}" for i in range(7)]
+    vision_encoder(tmp_path, 6, names=names)
     with loaded_as(url, "image_encoder", f"{prefix}classifier", {"model_dir": str(tmp_path)}) as name:
         client = ImageEncoder(url, model=name)
         seen = client.encode(noise(2))
         client.close()
     assert seen.embedding.shape == (2, 32)
     assert [len(row) for row in seen.labels] == [5, 5]
-    assert set(seen.labels[0]) <= set(names.values())
+    assert set(seen.labels[0]) <= set(names)
 
 
 def test_a_missing_folder_is_named(url, prefix):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-from tritonclient import grpc as triton
 
+from tiny_models import clip, language_model, sentence_encoder
 from upwell.content.check import check
 from upwell.content.prompt import facts_of, prompt
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceUnavailable, ModelChanged
 from upwell.inference.generate import TextGenerator
-from upwell.local.paths import triton_models
+from upwell.inference.repository import load_as, loaded_as, unload
 
 pytestmark = pytest.mark.integration
-
-WORDS = "the a film about horror space love war comedy you liked try it because of and is directed by . , : - \n".split(
-    " "
-)
 
 
 @pytest.fixture(scope="module")
@@ -108,107 +101,51 @@ def test_what_a_model_refuses_does_not_harm_its_neighbours(generator):
     assert "TEMPERATURE" in generator.generate([asked], temperature=9.0)[0].error
 
 
-def _tiny_tokenizer(folder: Path) -> int:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[END]", *WORDS])}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=64
-    ).save_pretrained(folder)
-    return len(vocabulary)
-
-
-def _serve(url: str, name: str, kind: str, folder: Path) -> None:
-    """Load the packaged model code under another name, on another folder of weights."""
-    inputs = {"text_encoder": ["TEXT"], "text_generator": ["PROMPT", "MAX_TOKENS", "TEMPERATURE", "SEED"]}[kind]
-    types = {"MAX_TOKENS": "TYPE_INT32", "TEMPERATURE": "TYPE_FP32", "SEED": "TYPE_INT64", "TOKENS": "TYPE_INT32"}
-    outputs = {"text_encoder": ["EMBEDDING", "VERSION"], "text_generator": ["TEXT", "TOKENS", "VERSION"]}[kind]
-    types["EMBEDDING"] = "TYPE_FP32"
-    config = {
-        "name": name,
-        "backend": "python",
-        "max_batch_size": 8,
-        "input": [
-            {"name": n, "data_type": types.get(n, "TYPE_STRING"), "dims": [1], "optional": n in types} for n in inputs
-        ],
-        "output": [
-            {"name": n, "data_type": types.get(n, "TYPE_STRING"), "dims": [-1 if n == "EMBEDDING" else 1]}
-            for n in outputs
-        ],
-        "dynamic_batching": {},
-        "instance_group": [{"kind": "KIND_CPU", "count": 1}],
-        "parameters": {
-            "model_dir": {"string_value": str(folder)},
-            "adapter_dir": {"string_value": "none"},
-            "max_prompt_tokens": {"string_value": "32"},
-        },
-    }
-    code = {f"file:1/{file.name}": file.read_bytes() for file in (triton_models() / kind / "1").glob("*.py")}
-    with triton.InferenceServerClient(url) as server:
-        server.load_model(name, config=json.dumps(config), files=code)
-
-
-def _unload(url: str, name: str) -> None:
-    with triton.InferenceServerClient(url) as server:
-        server.unload_model(name)
-
-
-def test_any_hugging_face_encoder_can_be_served(url, prefix, tmp_path):
-    import torch
-    from transformers import BertConfig, BertModel
-
-    versions = []
-    name = f"{prefix}encoder"
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+def test_any_hugging_face_encoder_can_be_served(kind, url, prefix, tmp_path):
+    """Of a CLIP-like model, the tower that reads texts."""
+    name, versions, clients = f"{prefix}encoder", [], []
     for seed in (1, 2):
         folder = tmp_path / f"tiny-{seed}"
-        size = _tiny_tokenizer(folder)
-        torch.manual_seed(seed)
-        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-        BertModel(BertConfig(vocab_size=size, max_position_embeddings=64, **shape)).save_pretrained(folder)
-        for path in (tmp_path, *folder.parents):
-            path.chmod(path.stat().st_mode | 0o055) if path.is_relative_to(tmp_path) else None
-        _serve(url, name, "text_encoder", folder)
-        client = TextEncoder(url, model=name)
-        vectors = client.encode(["horror film", "a comedy about love", ""])
-        assert vectors.shape == (3, 32)
+        (clip if kind == "clip" else sentence_encoder)(folder, kind, seed)
+        tmp_path.chmod(0o755)
+        load_as(url, "text_encoder", name, {"model_dir": str(folder), "variant": "fp32"})
+        clients.append(TextEncoder(url, model=name))
+        vectors = clients[-1].encode(["horror film", "a comedy about love", ""])
+        assert vectors.shape == (3, 16 if kind == "clip" else 32)
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-        versions.append(client.model_version)
-        if seed == 1:
-            first = client
-        else:
-            client.close()
+        versions.append(clients[-1].model_version)
     with pytest.raises(ModelChanged, match="tiny-2"):
-        first.encode(["horror"])
-    first.close()
-    _unload(url, name)
-    assert versions[0].startswith("tiny-1@")
+        clients[0].encode(["horror"])
+    for client in clients:
+        client.close()
+    unload(url, name)
+    assert versions[0].startswith("tiny-1-fp32@")
     assert versions[0] != versions[1]
 
 
-def test_any_hugging_face_generator_can_be_served(url, prefix, tmp_path):
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox"])
+def test_any_hugging_face_generator_can_be_served(kind, url, prefix, tmp_path):
+    language_model(tmp_path, kind)
+    given = {"model_dir": str(tmp_path), "adapter_dir": "none", "max_prompt_tokens": "32"}
+    with loaded_as(url, "text_generator", f"{prefix}generator", given) as name:
+        client = TextGenerator(url, model=name)
+        answers = client.generate(
+            ["try the film [END] because", "horror"] * 6, max_tokens=9, temperature=1.0, seeds=range(12)
+        )
+        assert all(1 <= a.tokens <= 9 and not a.error for a in answers)
+        assert len({a.text for a in answers}) > 4
+        assert "at most 32" in client.generate(["film " * 40])[0].error
+        client.close()
 
-    size = _tiny_tokenizer(tmp_path)
-    torch.manual_seed(3)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    LlamaForCausalLM(
-        LlamaConfig(vocab_size=size, eos_token_id=2, pad_token_id=0, max_position_embeddings=128, **shape)
-    ).save_pretrained(tmp_path)
-    name = f"{prefix}generator"
-    _serve(url, name, "text_generator", tmp_path)
-    client = TextGenerator(url, model=name)
-    answers = client.generate(
-        ["try the film [END] because", "horror"] * 6, max_tokens=9, temperature=1.0, seeds=range(12)
-    )
-    assert all(1 <= a.tokens <= 9 and not a.error for a in answers)
-    assert len({a.text for a in answers}) > 4
-    assert "at most 32" in client.generate(["film " * 40])[0].error
-    client.close()
-    _unload(url, name)
+
+def test_a_folder_of_pickles_is_refused_by_the_server(url, prefix, tmp_path):
+    import torch
+
+    torch.save(sentence_encoder(tmp_path).state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(InferenceUnavailable, match=r"pytorch_model\.bin: pickles run code"):
+        load_as(url, "text_encoder", f"{prefix}pickled", {"model_dir": str(tmp_path)})
 
 
 def test_an_unknown_model_is_infrastructure(url):

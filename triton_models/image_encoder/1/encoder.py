@@ -6,8 +6,9 @@ batch; on a CPU that is also the fastest.
 """
 
 import numpy as np
-from weights import folder_of, onnx_session, read_json, version_of
+from weights import folder_of, onnx_session, pretrained, read_json, read_model, version_of
 
+VARIANTS = ("fp32", "bf16", "fp16")
 TOP = 5
 """Names that are told."""
 MIXED = 10
@@ -17,13 +18,21 @@ MIXED = 10
 class Encoder:
     """An image encoder in memory.
 
-    model_dir: folder or hub name; empty: the demo's. device: of torch, where the model is a Hugging Face one.
+    model_dir: folder or hub name; empty: the demo's. device: of torch, and variant, of VARIANTS: where the model is a
+    Hugging Face one; the ONNX graph is in full precision, on the CPU.
     """
 
-    def __init__(self, model_dir="", threads=1, device="cpu"):
+    def __init__(self, model_dir="", threads=1, device="cpu", variant="fp32"):
+        if variant not in VARIANTS:
+            raise ValueError(f"variant is {variant!r}: {', '.join(VARIANTS)} are possible")
         folder = folder_of(model_dir, "image_encoder")
-        self._model = _Onnx(folder, threads) if (folder / "model.onnx").is_file() else _Torch(folder, threads, device)
-        self.version = version_of(folder)
+        if (folder / "model.onnx").is_file():
+            if variant != "fp32":
+                raise ValueError(f"variant is {variant!r}, but {folder} holds an ONNX graph: leave it at fp32")
+            self._model = _Onnx(folder, threads)
+        else:
+            self._model = _Torch(folder, threads, device, variant)
+        self.version = version_of(folder, "" if variant == "fp32" else variant)
 
     def embed(self, images):
         """images: list of n > 0 uint8 [height, width, 3], RGB. Returns a dict of arrays with n rows.
@@ -64,7 +73,7 @@ class _Onnx:
 class _Torch:
     """Any vision model of Hugging Face: CLIP-like ones have a joint space, classifiers have names."""
 
-    def __init__(self, folder, threads, device):
+    def __init__(self, folder, threads, device, variant):
         import torch
         from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
@@ -75,21 +84,25 @@ class _Torch:
         logging.disable_progress_bar()
         torch.set_num_threads(threads)
         self._torch, self._device = torch, device
-        self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-        config = AutoConfig.from_pretrained(folder)
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[variant]
+        self._processor = pretrained(AutoImageProcessor, folder, backend="pil")
+        config = pretrained(AutoConfig, folder)
         classifier = any("ForImageClassification" in name for name in config.architectures or ())
         kind = AutoModelForImageClassification if classifier else AutoModel
-        self._model = kind.from_pretrained(folder, dtype=torch.float32).eval().to(device)
+        found, self._pools = read_model(kind, folder, dtype=self._dtype)
+        self._projects = hasattr(found, "get_image_features")
+        if self._projects:
+            found.text_model = None  # the other tower is the text encoder's
+        self._model = found.to(device)
         self._names = config.id2label if classifier else {}
 
     def one(self, image):
         torch = self._torch
-        pixels = self._processor(images=image, return_tensors="pt")["pixel_values"].to(self._device)
+        pixels = self._processor(images=image, return_tensors="pt")["pixel_values"].to(self._device, self._dtype)
         joint, labels, probabilities = np.empty(0, np.float32), np.empty(0, np.object_), np.empty(0, np.float32)
         with torch.inference_mode():
-            if hasattr(self._model, "get_image_features"):
-                seen = self._model.vision_model(pixel_values=pixels)
-                embedding = _pooled(seen)
+            if self._projects:
+                embedding = _pooled(self._model.vision_model(pixel_values=pixels))
                 # The pooled output of older releases is the tensor itself.
                 projected = self._model.get_image_features(pixel_values=pixels)
                 joint = _unit(_numbers(getattr(projected, "pooler_output", projected)))
@@ -103,15 +116,15 @@ class _Torch:
                 labels = np.array([self._names[int(i)].encode() for i in likeliest], dtype=np.object_)
                 probabilities = chances[likeliest]
             else:
-                embedding = _pooled(self._model(pixel_values=pixels))
+                embedding = _pooled(self._model(pixel_values=pixels), self._pools)
         return {
             "EMBEDDING": _unit(_numbers(embedding)), "JOINT": joint, "LABELS": labels, "PROBABILITIES": probabilities,
         }  # fmt: skip
 
 
-def _pooled(output):
-    """The model's own summary, else its first token."""
-    pooled = getattr(output, "pooler_output", None)
+def _pooled(output, trained=True):
+    """The model's own summary, else its first token: also where the summary's weights are missing."""
+    pooled = getattr(output, "pooler_output", None) if trained else None
     return output.last_hidden_state[:, 0] if pooled is None else pooled
 
 

@@ -18,7 +18,10 @@ from encoder import Encoder
 class TritonPythonModel:
     def initialize(self, args):
         given = serving.settings(args)
-        self.encoder = Encoder(given.get("model_dir", ""), serving.threads(given), given.get("device") or "cpu")
+        self.encoder = Encoder(
+            given.get("model_dir", ""), serving.threads(given), given.get("device") or "cpu",
+            given.get("variant") or "fp32",
+        )  # fmt: skip
         self.encoder.embed([np.full((224, 224, 3), 128, dtype=np.uint8)])
 
     def execute(self, requests):

@@ -1,7 +1,7 @@
 """Texts in, unit-length sentence embeddings out.
 
 TEXT      BYTES [batch, 1]  UTF-8; cut after `max_tokens` tokens
-EMBEDDING FP32  [batch, d]  mean (or first-token) pooling of the last layer, L2-normalised; d = 384 for MiniLM
+EMBEDDING FP32  [batch, d]  the last layer pooled, or CLIP's projection of it, L2-normalised; d = 384 for MiniLM
 VERSION   BYTES [batch, 1]  `name@hash of the weights`
 
 `text_encoder_int8` links to this file: the same model in 8 bits. `encoder.py` holds the model itself.
@@ -16,7 +16,7 @@ class TritonPythonModel:
         given = serving.settings(args)
         self.encoder = Encoder(
             given.get("model_dir", ""), given.get("variant") or "bf16", serving.threads(given),
-            int(given.get("max_tokens") or 0), given.get("device") or "cpu",
+            int(given.get("max_tokens") or 0), given.get("device") or "cpu", given.get("pooling", ""),
         )  # fmt: skip
         self.encoder.embed(["warm up"])
 

@@ -3,7 +3,7 @@ for, and every model on another device than the CPU.
 """
 
 import torch
-from linear import linear
+from linear import dtype_of, linear
 from transformers import DynamicCache
 
 
@@ -11,12 +11,16 @@ class General:
     """The model in memory, with the interface of `llama.Llama`. variant: int8 replaces linear layers on the CPU only."""
 
     def __init__(self, model, variant, device="cpu"):
-        self.dtype = torch.bfloat16 if variant == "bf16" else torch.float32
+        self.dtype = dtype_of(variant)
         self.model = model.to(self.dtype).eval()
         if variant == "int8":
             _quantise(self.model)
         self.model.to(device)
         self.device = device
+        config = model.config.get_text_config()
+        # What an architecture does to its logits lies in the part that is not asked here: Cohere, Granite, Gemma 2.
+        self._scale = (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+        self._cap = getattr(config, "final_logit_softcapping", None)
 
     @property
     def hidden(self):
@@ -29,7 +33,8 @@ class General:
 
     def logits(self, states):
         """Last states [n, hidden] to float32 [n, vocabulary]."""
-        return self.model.get_output_embeddings()(states).float().cpu()
+        logits = self.model.get_output_embeddings()(states).float().cpu() * self._scale
+        return logits if self._cap is None else self._cap * torch.tanh(logits / self._cap)
 
     def begin(self, prompts, room, soft=None):  # noqa: ARG002
         """As `Llama.begin`; `room` is not needed here."""

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 from general import General
-from linear import VARIANTS
+from linear import VARIANTS as PACKED
+from linear import dtype_of
 from llama import Llama, fits
 from prefix import Mapper
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
-from weights import folder_of, version_of
+from weights import folder_of, pretrained, read_model, version_of
 
+VARIANTS = (*PACKED, "fp16")
 LONGEST = 1024
 """Tokens of a text, at most."""
 
@@ -39,9 +41,9 @@ class Generator:
     """A text generator in memory.
 
     model_dir: folder or hub name; empty: the demo's. adapter: folder of a LoRA adapter, or None. prefix: folder of a
-    mapper from vectors to soft prompt tokens, or None. variant: of `linear.VARIANTS`. device: other than "cpu" takes
-    transformers' own code. top_k, top_p: sampling draws from the likeliest tokens that make up this much of the
-    probability (Holtzman et al. 2020).
+    mapper from vectors to soft prompt tokens, or None. variant: of VARIANTS; fp16, and a device other than "cpu", take
+    transformers' own code, and int8 is for the CPU. top_k, top_p: sampling draws from the likeliest tokens that make up
+    this much of the probability (Holtzman et al. 2020).
     """
 
     def __init__(
@@ -49,18 +51,20 @@ class Generator:
     ):
         if variant not in VARIANTS:
             raise ValueError(f"variant is {variant!r}: {', '.join(VARIANTS)} are possible")
+        if variant == "int8" and device != "cpu":
+            raise ValueError(f"variant int8 is for the CPU: with device {device!r}, take bf16 or fp16")
         torch.set_num_threads(threads)
         logging.disable_progress_bar()
         folder = folder_of(model_dir, "text_generator")
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = _merged(folder, adapter, variant)
+        self.tokenizer = pretrained(AutoTokenizer, folder)
         self._specials = sorted({*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()}, key=len)[::-1]
-        model = _merged(folder, adapter)
         ends = model.generation_config.eos_token_id
         self._ends = {
             e for e in [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id] if e is not None
         }
         self._endings = sorted(self._ends)
-        fast = device == "cpu" and fits(model.config)
+        fast = device == "cpu" and variant in PACKED and fits(model.config)
         with torch.inference_mode():
             self.model = Llama(model, variant) if fast else General(model, variant, device)
         self._mapper = Mapper.read(prefix, self.model.hidden) if prefix else None
@@ -187,11 +191,11 @@ def _part(given, beside, file, missing):
     return None
 
 
-def _merged(folder, adapter):
+def _merged(folder, adapter, variant):
     """The model with the adapter merged, in float32: rounding to another precision happens once."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     if adapter is None:
-        return model
+        return read_model(AutoModelForCausalLM, folder, dtype=dtype_of(variant))[0]
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    found, _ = read_model(AutoModelForCausalLM, folder, dtype=torch.float32)
+    return PeftModel.from_pretrained(found, adapter).merge_and_unload()

@@ -14,7 +14,7 @@ ROWS = 8
 
 def dtype_of(variant):
     """What the activations are: 8-bit products take float32 in and give it back."""
-    return torch.bfloat16 if variant == "bf16" else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(variant, torch.float32)
 
 
 def linear(weight, variant):
