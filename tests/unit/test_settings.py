@@ -248,6 +248,11 @@ def test_the_printed_settings_are_a_file_to_start_from(tmp_path: Path) -> None:
     assert again.model_copy(update={"postgres": Settings().postgres}) == Settings()
 
 
+def test_models_of_ones_own_are_printed(tmp_path: Path) -> None:
+    settings = Settings.load(flags={"models.mine.like": "text_encoder", "models.mine.options.threads": "2"})
+    assert Settings.load(file(tmp_path, toml(settings))).models == settings.models
+
+
 def test_every_setting_is_described() -> None:
     for group, field in Settings.model_fields.items():
         for name, inner in field.annotation.model_fields.items():  # type: ignore[union-attr]

@@ -128,7 +128,7 @@ class Triton(Group):
     image_safety: str = Field("image_safety", description="Model name of the judge of pictures.")
     encode_timeout_s: PositiveFloat = Field(10, description="Deadline of one encode call.")
     fuse_timeout_s: PositiveFloat = Field(60, description="Deadline of one call for up to 32 items' features.")
-    generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call.")
+    generate_timeout_s: PositiveFloat = Field(30, description="Deadline of one generate call, whoever answers it.")
     make_timeout_s: PositiveFloat = Field(
         20, description="Deadline of one call for a picture, for speech, or to judge."
     )
@@ -204,6 +204,41 @@ class StatisticsSettings(Group):
 
     window_s: PositiveInt = Field(3600, description="Width of a count's event-time window.")
     snapshot_s: PositiveFloat = Field(10, description="Longest time between snapshots.")
+
+
+class GeneratorSettings(Group):
+    """Who writes texts: the model that `upwell up` serves, or an endpoint of your own."""
+
+    kind: Literal["triton", "openai", "vllm", "tensorrt_llm"] = Field(
+        "triton",
+        description="`triton`: the packaged model; `openai`: any server of chat completions; `vllm`, `tensorrt_llm`: "
+        "theirs on Triton.",
+    )
+    url: str = Field(
+        "", description="`openai`: address up to /v1. On Triton, gRPC host:port; empty: triton.url.",
+    )  # fmt: skip
+    model: str = Field("", description="Name of the model there; on Triton, empty: triton.text_generator.")
+    api_key: SecretStr = Field(SecretStr(""), description="Key of `openai`; empty: none is needed.")
+    api_key_file: str = Field("", description="... or a file that holds it.")
+    stop: list[str] = Field([], description="A text of `openai`, `vllm` or `tensorrt_llm` ends before any of these.")
+    chat_format: str = Field(
+        "{prompt}",
+        description="Of `vllm` and `tensorrt_llm`, which know no chat: what the model reads around a prompt.",
+    )
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="What `openai` calls the most tokens of a text."
+    )
+    options: Options = Field(
+        {}, description="Further fields of each request: of `openai`, of sampling in `vllm`, inputs in `tensorrt_llm`."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> GeneratorSettings:
+        if self.kind == "openai" and not (self.url and self.model):
+            raise ValueError("generator.kind = openai needs generator.url and generator.model")
+        if "{prompt}" not in self.chat_format:
+            raise ValueError("generator.chat_format must hold {prompt}")
+        return self
 
 
 class ContentSettings(Group):
@@ -303,6 +338,41 @@ class MediaSettings(Group):
     store_options: Options = Field({}, description="Any fsspec option of the store.")
 
 
+class OwnModel(Group):
+    """A model on Triton that is not as it was packaged: your own weights, another device, another precision."""
+
+    like: str = Field("", description="The packaged model whose code it is; empty: the one of its own name.")
+    source: str = Field(
+        "", description="Folder of the model, or `owner/name` on Hugging Face's hub, with `@revision` if wished."
+    )
+    device: str = Field("", description="Of torch: `cpu`, `cuda`, `cuda:1`; empty: as packaged.")
+    dtype: Literal["", "bf16", "fp16", "fp32", "int8"] = Field("", description="Precision; empty: as packaged.")
+    pooling: Literal["", "mean", "first", "last"] = Field(
+        "", description="Of a text encoder's tokens; empty: what its folder says, else mean."
+    )
+    max_tokens: int = Field(0, ge=0, description="Longer texts are cut by a text encoder; 0: what it was trained for.")
+    adapter: str = Field("", description="Folder of a LoRA adapter of a text generator; empty: none with a `source`.")
+    options: Options = Field({}, description="Any other parameter of the model's config.pbtxt.")
+
+
+class Models(Group):
+    """Models of your own, each in a table under its name on Triton; `upwell up` serves them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, OwnModel]
+
+    @model_validator(mode="after")
+    def _named(self) -> Models:
+        for name in self.by_name:
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"models.{name}: a name on Triton is made of letters, digits and underscores")
+        return self
+
+    @property
+    def by_name(self) -> dict[str, OwnModel]:
+        return dict(self.__pydantic_extra__)
+
+
 class Telemetry(Group):
     log_format: Literal["json", "console"] = Field("console", description="Log lines as JSON or for people.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
@@ -330,8 +400,10 @@ class Settings(BaseSettings):
     ranking: Ranking = Ranking()
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()
+    generator: GeneratorSettings = GeneratorSettings()
     trends: Trends = Trends()
     media: MediaSettings = MediaSettings()
+    models: Models = Models()
     telemetry: Telemetry = Telemetry()
 
     @model_validator(mode="after")
@@ -441,6 +513,8 @@ def names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
 
 def _nearest(name: str) -> str:
     known = [*names(), *Settings.model_fields]
+    if name.startswith("models."):
+        known = [f"{name.rpartition('.')[0]}.{field}" for field in OwnModel.model_fields]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     if not close:
         tail = name.rsplit(".", 1)[-1]
@@ -454,7 +528,7 @@ def _refuse_unknown_variables() -> None:
             continue
         name = variable.upper().removeprefix("UPWELL_").lower().replace("__", ".")
         leaf = ".".join(name.split(".")[:2])
-        if leaf not in names() and name not in Settings.model_fields:
+        if leaf not in names() and name not in Settings.model_fields and not name.startswith("models."):
             raise ConfigError(f"variable {variable}: unknown setting {name}{_nearest(name)}")
 
 
@@ -464,9 +538,11 @@ def _nest(flags: dict[str, str]) -> dict[str, Any]:
     for name, value in flags.items():
         group, _, rest = name.partition(".")
         leaf, _, key = rest.partition(".")
-        if f"{group}.{leaf}" not in names():
-            raise ConfigError(f"unknown setting {name}{_nearest(name)}")
         into = nested.setdefault(group, {})
+        if group == "models" and key:  # these have three parts
+            into, (leaf, _, key) = into.setdefault(leaf, {}), key.partition(".")
+        elif f"{group}.{leaf}" not in names():
+            raise ConfigError(f"unknown setting {name}{_nearest(name)}")
         if key:
             into.setdefault(leaf, {})[key] = value
         else:

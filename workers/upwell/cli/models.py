@@ -1,4 +1,6 @@
-"""`upwell models`: which model made the items' vectors, and the switch to another one while rankings go on."""
+"""`upwell models`: which model made the items' vectors, the switch to another one while rankings go on, and what Triton
+reads.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from upwell.store.models import ModelStore, Progress
 
 models_app = typer.Typer(
-    help="Model versions of item vectors: prepare another one, switch to it.", no_args_is_help=True
+    help="Model versions of item vectors: prepare another one, switch to it; write what Triton reads.",
+    no_args_is_help=True,
 )
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")]
@@ -203,6 +206,40 @@ def vectors(
         exits.fail(exits.CONFIG, f"{what}; `upwell models list` tells more")
     conditions.write(out, list(found), np.stack([vector for _, vector in found.values()]), versions[0])
     print(f"{len(found):,} vectors of {versions[0]}: {out}")
+
+
+@models_app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A folder that is made, or is empty.")],
+    config: Config = None,
+    sets: Set = None,
+) -> None:
+    """Write Triton's model repository: the packaged models, and those of the settings `[models]`.
+
+    For a model server that `upwell up` does not run. Folders of models are named as they are on this machine.
+
+    \b
+    Examples:
+        upwell models export ./repository
+        upwell models export ./repository --set models.text_generator.device=cuda
+    """
+    from upwell.cli.settings import load
+    from upwell.inference.repository import install
+    from upwell.local.own_models import Served, resolve
+    from upwell.local.paths import triton_models
+    from upwell.settings import ConfigError
+
+    try:
+        own = resolve(load(config, sets).models, print)
+    except ConfigError as error:
+        exits.fail(exits.CONFIG, str(error))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        exits.fail(exits.CONFIG, f"{folder} is not empty")
+    folder.mkdir(parents=True, exist_ok=True)
+    packaged = {found.parent.name: Served(found.parent.name, {}) for found in triton_models().glob("*/config.pbtxt")}
+    for name, one in sorted((packaged | own).items()):
+        install(folder, name, one.like, one.parameters)
+        print(f"{name}{' of your own, like ' + one.like if name in own else ''}")
 
 
 @contextmanager

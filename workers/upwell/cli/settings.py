@@ -48,6 +48,10 @@ def toml(settings: Settings) -> str:
         lines += ["", f"[{group}]" + (f"  # {model.__doc__.strip().splitlines()[0]}" if model.__doc__ else "")]
         for name, inner in model.model_fields.items():
             lines.append(f"{name} = {_toml_value(values[group][name])}  # {inner.description}")
+    for served, own in settings.models.by_name.items():
+        lines += ["", f"[models.{served}]"]
+        for name, inner in type(own).model_fields.items():
+            lines.append(f"{name} = {_toml_value(values['models'][served][name])}  # {inner.description}")
     return "\n".join(lines).strip()
 
 

@@ -47,6 +47,12 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", "-f", help="Stay until Ctrl-C, then stop the servers.")
     ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file of settings: models of your own are in [models].")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, `group.name=value`; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start real Kafka, PostgreSQL with pgvector, and Triton on this machine; they stay up until `upwell down`.
@@ -58,20 +64,24 @@ def up(
         upwell up
         upwell up --services kafka,postgres --port kafka=9092
         upwell up --home ./stack --option postgres.max_connections=300 --foreground
+        upwell up --set models.text_encoder.source=intfloat/multilingual-e5-small
     """
-    from upwell.local import assets
+    from upwell.cli.settings import load
+    from upwell.local import assets, own_models
     from upwell.local.paths import models_dir
     from upwell.local.stack import Stack
 
     wanted = [name.strip() for name in services.split(",") if name.strip()]
     if unknown := sorted(set(wanted) - set(SERVICES)):
         exits.fail(exits.CONFIG, f"unknown service {', '.join(unknown)}: choose from {', '.join(SERVICES)}")
+    models = load(config, sets).models
     stack = Stack(home, ports=_ports(port or []), options=_options(option or []))
     with _failures(stack), _progress(quiet=as_json) as say:
+        served = own_models.resolve(models, say) if "triton" in wanted else None
         if "triton" in wanted and not stack.status()["running"]:
             assets.fetch_weights(stack.cache, say)
             assets.prepare_models(stack.cache, models_dir(stack.cache), say)
-        endpoints = stack.start(wanted, models=model, detached=not foreground, progress=say)
+        endpoints = stack.start(wanted, models=model, served=served, detached=not foreground, progress=say)
     found = {name: value for name, value in vars(endpoints).items() if value}
     if as_json:
         print(json.dumps({"home": str(stack.home), "endpoints": found}), flush=True)
@@ -259,9 +269,12 @@ def _stack(home: Path | None) -> Stack:
 @contextmanager
 def _failures(stack: Stack) -> Iterator[None]:
     from upwell.local.errors import StackError
+    from upwell.settings import ConfigError
 
     try:
         yield
+    except ConfigError as error:
+        exits.fail(exits.CONFIG, str(error))
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
     except OSError as error:

@@ -16,7 +16,7 @@ import structlog
 from upwell.bus.consumer import Output, Partition, TransactionalConsumer
 from upwell.events.codec import encode
 from upwell.events.contracts import Item, ItemFeatures
-from upwell.inference.errors import InferenceUnavailable
+from upwell.inference.errors import InferenceUnavailable, ModelChanged
 from upwell.inference.features import Features, ItemEncoder
 from upwell.items.embedding import embed, text_only
 from upwell.items.reading import Reading
@@ -171,6 +171,20 @@ class Switch:
         self._store.published(following.model_version, [one.item_id for one in ready], self._ends())
         log.info("items.switched", items=len(ready), model_version=following.model_version)
         return True
+
+    def check(self, model_version: str) -> None:
+        """Whether items may be stored under a version.
+
+        Raises:
+            ModelChanged: they are stored under another one, and nobody is going over to this one.
+        """
+        held = self._store.of_items()
+        if held and model_version not in {*held, *(version.model_version for version in self._store.versions())}:
+            raise ModelChanged(
+                f"The stored items have vectors of {', '.join(held)}, and the encoder is {model_version} now. Vectors of two "
+                "models cannot be compared: serve the former again, and the new one beside it under a name of its own; "
+                "`upwell models prepare` and `upwell models switch` go over to it."
+            )
 
     def prepared(self, item_ids: Sequence[str]) -> dict[str, Embedding]:
         """What is prepared of these items for the version that is to follow."""

@@ -159,6 +159,8 @@ class Pipeline:
         self.audience = audience
         self.keeper = Keeper(open_store(settings.media), settings.media.max_bytes)
         self.switch = switch
+        self.checked: set[str] = set()
+        """Model versions that items may be stored under."""
         self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
@@ -257,6 +259,9 @@ class Pipeline:
         following = self.switch.encoder if self.switch.switching else None
         encoder = following or self.encoder
         model_version = self._insist(batch, lambda: encoder.model_version)
+        if model_version not in self.checked:
+            self._insist(batch, lambda: self.switch.check(model_version))
+            self.checked.add(model_version)
         with metrics.STAGE_SECONDS.labels(WORKER, "known").time():
             stored = self._insist(batch, lambda: self.store.known(ids, model_version))
             if following is not None:

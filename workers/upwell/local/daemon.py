@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from upwell.local import assets
 from upwell.local.errors import StackError
 from upwell.local.kafka import Kafka
+from upwell.local.own_models import Served
 from upwell.local.paths import models_dir
 from upwell.local.postgres import Postgres
 from upwell.local.processes import Identity, choose_port, port_free, port_holder
@@ -85,20 +86,23 @@ class Daemon:
     def _bring_up(self, wanted: dict[str, Any]) -> None:
         for name in wanted["services"]:
             if name not in self.services:
-                self.services[name] = self._service(name, wanted["models"])
+                self.services[name] = self._service(name, wanted)
                 self.states[name] = "starting"
                 threading.Thread(target=self._keep, args=(self.services[name],), name=name, daemon=True).start()
             elif isinstance(service := self.services[name], Triton):
-                service.want(wanted["models"])
+                service.want(wanted["models"], _served(wanted))
 
-    def _service(self, name: str, models: list[str] | None) -> Service:
+    def _service(self, name: str, wanted: dict[str, Any]) -> Service:
         options = self.spec["options"].get(name, {})
         if name == "kafka":
             return Kafka(self.home, assets.jars_dir(self.cache), self.ports, options)
         if name == "postgres":
             return Postgres(self.home, self.ports, options)
         folder = models_dir(self.cache)
-        return Triton(self.home, folder, self.ports, wanted=models, shared_memory_prefix=self.prefix, options=options)
+        return Triton(
+            self.home, folder, self.ports, wanted=wanted["models"], shared_memory_prefix=self.prefix,
+            served=_served(wanted), options=options,
+        )  # fmt: skip
 
     def _keep(self, service: Service) -> None:
         """One thread per service: bring it up, then watch that it is ready after each start."""
@@ -241,6 +245,11 @@ class Daemon:
             lines = process.log_path.read_text(errors="replace").splitlines()[-15:]
             return f" The last lines of {process.log_path}:\n" + "\n".join(lines)
         return ""
+
+
+def _served(wanted: dict[str, Any]) -> dict[str, Served] | None:
+    told = wanted["served"]
+    return None if told is None else {name: Served(**one) for name, one in told.items()}
 
 
 def log(message: str) -> None:

@@ -27,6 +27,7 @@ from upwell.evaluation.drain import Drain
 from upwell.evaluation.reader import Reader
 from upwell.evaluation.verify import Verdict, judge
 from upwell.events.codec import encode
+from upwell.local import own_models
 from upwell.local.errors import StackError
 from upwell.local.paths import default_home
 from upwell.local.publisher import Publisher
@@ -113,7 +114,9 @@ class Report:
 def models_asked(settings: Settings) -> list[str]:
     """The models on Triton that workers with these settings ask."""
     triton, modalities, formats = settings.triton, settings.items.modalities, settings.content.formats
-    models = [triton.text_encoder, triton.text_generator]
+    models = [triton.text_encoder]
+    if settings.generator.kind == "triton" and not settings.generator.url:
+        models.append(settings.generator.model or triton.text_generator)
     if modalities != ["text"]:
         encoders = {"image": "image_encoder", "audio": "audio_encoder", "speech": "speech_recognizer"}
         models += [triton.item_features, *(encoders[name] for name in modalities if name in encoders)]
@@ -189,7 +192,10 @@ class Demo:
             self.stack.wipe()
         # Those that the workers ask, no others: each is a process with a few hundred megabytes.
         settings = Settings.load(self.plan.config, {**JUDGE, **self.plan.sets})
-        return self.stack.start(models=models_asked(settings), detached=self.plan.keep, progress=self.show.say)
+        served = own_models.resolve(settings.models, self.show.say)
+        return self.stack.start(
+            models=models_asked(settings), served=served, detached=self.plan.keep, progress=self.show.say
+        )
 
     def _prepare(self, endpoints: Endpoints) -> None:
         """Topics and tables of this run's own."""

@@ -28,6 +28,7 @@ from typing import Any, Self
 
 from upwell.local import assets, checks
 from upwell.local.errors import StackError
+from upwell.local.own_models import Served
 from upwell.local.paths import default_cache, default_home
 from upwell.local.processes import Identity, boot_id, end, mentioning
 from upwell.local.triton import clean_shared_memory
@@ -96,6 +97,7 @@ class Stack:
         services: Sequence[str] = SERVICES,
         *,
         models: Sequence[str] | None = None,
+        served: Mapping[str, Served] | None = None,
         detached: bool = False,
         progress: Callable[[str], None] | None = None,
         timeout_s: float = 300.0,
@@ -105,6 +107,7 @@ class Stack:
         Args:
             services: of `SERVICES`.
             models: Triton models to load; default: all in the repository.
+            served: those that are not as they are packaged, all of them; default: as they were at the last start.
             detached: the stack outlives this process; else it ends with it.
             progress: called with a line for people now and then.
             timeout_s: for the servers to become ready; downloads are not counted.
@@ -120,7 +123,11 @@ class Stack:
         if "kafka" in services:
             assets.fetch_jars(self.cache, say)
         self.home.mkdir(parents=True, exist_ok=True)
-        wanted = {"services": list(services), "models": None if models is None else list(models)}
+        wanted = {
+            "services": list(services),
+            "models": None if models is None else list(models),
+            "served": None if served is None else {name: asdict(one) for name, one in served.items()},
+        }
         daemon: subprocess.Popen[bytes] | None = None
         asked = self.home / f"wanted-{secrets.token_hex(6)}.json"
         if self._running() is None:

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 import sysconfig
@@ -17,12 +18,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from upwell.inference.repository import install
 from upwell.local.errors import PrerequisiteError, StackError
+from upwell.local.own_models import Served
 from upwell.local.paths import environment_bin, triton_models
 
 LOAD_TIMEOUT_S = 300
@@ -30,6 +34,8 @@ NICE = 10
 """Once its models are loaded: events are ranked first, texts are written with what is left of the machine."""
 BY_NAME_ONLY = frozenset({"image_generator"})
 """Not among "all models": they have no weights before a command of the user's has trained them."""
+ABOUT = "served.json"
+"""In the folder of a model that is not as it is packaged: how it is served."""
 MISSED_LOOKS = 3
 """So many looks without a model's process in a row: it has died (one may fall between two versions of it)."""
 
@@ -48,16 +54,23 @@ class Triton:
         *,
         wanted: Sequence[str] | None,
         shared_memory_prefix: str,
+        served: Mapping[str, Served] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        """`models`: folder of weights. `wanted`: names in the repository, None for all. `options`: command line flags."""
+        """`models`: folder of weights. `wanted`: names in the repository, None for all. `options`: command line flags.
+
+        `served`: models that are not as they are packaged; None: as the repository has them from before.
+        """
         self.folder, self.models, self.ports = home / "triton", models, ports
         self.prefix, self.options = shared_memory_prefix, dict(options or {})
         self.log = home / "logs" / "triton.log"
         self._wanted = None if wanted is None else list(wanted)
+        self._served = None if served is None else dict(served)
         self._lock = threading.Lock()
         self._processes: dict[str, int] = {}
         self._missed: dict[str, int] = {}
+        self._changed: set[str] = set()
+        """Loaded as they were, and not yet as they are wanted."""
         self._ready_pid = 0
         self._seen_pid = 0
 
@@ -71,12 +84,18 @@ class Triton:
 
     @property
     def loaded(self) -> list[str]:
-        """Models that were ready when last looked at."""
-        return sorted(self._processes)
-
-    def want(self, models: Sequence[str] | None) -> None:
-        """Load these as well; None: all that are in the repository, but for those of `BY_NAME_ONLY`."""
+        """Models that were ready when last looked at, and are as they are wanted."""
         with self._lock:
+            return sorted(set(self._processes) - self._changed)
+
+    def want(self, models: Sequence[str] | None, served: Mapping[str, Served] | None = None) -> None:
+        """Load these as well; None: all that are in the repository, but for those of `BY_NAME_ONLY`.
+
+        `served`: as at the beginning; what is served otherwise from now on is loaded again.
+        """
+        with self._lock:
+            if served is not None and self.repository.is_dir():
+                self._serve(served)
             if models is None:
                 self._wanted = None
             elif self._wanted is not None:
@@ -106,12 +125,19 @@ class Triton:
         for found in [*(server / "backends" / "python").iterdir(), stub()]:
             _link(backend / found.name, found)
         self.repository.mkdir(exist_ok=True)
-        packaged = {model.name: model for model in triton_models().iterdir() if (model / "config.pbtxt").is_file()}
+        packaged = _packaged()
         for old in self.repository.iterdir():
             if old.is_symlink() and old.name not in packaged:
                 old.unlink()
-        for name, model in packaged.items():
-            _link(self.repository / name, model)
+        before = self._own()
+        for name in set(packaged) - set(before):
+            _link(self.repository / name, packaged[name])
+        with self._lock:
+            # All of them anew: their code may be that of an older release.
+            for name, one in before.items() if self._served is None else ():
+                self._install(name, one)
+            self._serve(before if self._served is None else self._served)
+            self._changed.clear()
         if lacking := set(self.wanted()) - {model.name for model in self.repository.iterdir()}:
             raise StackError(
                 f"Triton's repository has no model {', '.join(sorted(lacking))}: it has {', '.join(packaged) or 'none'}"
@@ -160,6 +186,7 @@ class Triton:
         # Not whether it is ready: it says no while somebody loads a further model.
         if not self._answers("v2/health/live"):
             return False
+        self._drop_changed()
         wanted = self.wanted()
         processes = self._model_processes(pid)
         due = [name for name in wanted if not self._healthy(name, processes.get(name, 0))]
@@ -181,6 +208,41 @@ class Triton:
         """Forget what was loaded, and free the shared memory that a killed server leaves."""
         self._processes = {}
         clean_shared_memory(self.prefix)
+
+    def _own(self) -> dict[str, Served]:
+        """What the repository has that is not as it is packaged."""
+        found = {}
+        for about in self.repository.glob(f"*/{ABOUT}"):
+            told = json.loads(about.read_text())
+            found[about.parent.name] = Served(told["like"], told["parameters"])
+        return found
+
+    def _serve(self, served: Mapping[str, Served]) -> None:
+        """Bring the repository to it; the lock is held."""
+        before, packaged = self._own(), _packaged()
+        for name in set(before) - set(served):
+            shutil.rmtree(self.repository / name)
+            if name in packaged:
+                _link(self.repository / name, packaged[name])
+        for name, one in served.items():
+            if before.get(name) != one:
+                self._install(name, one)
+        self._changed |= {name for name in {*before, *served} if before.get(name) != served.get(name)}
+
+    def _install(self, name: str, one: Served) -> None:
+        folder = install(self.repository, name, one.like, one.parameters)
+        (folder / ABOUT).write_text(json.dumps(asdict(one)))
+
+    def _drop_changed(self) -> None:
+        """Take models that changed off the server, which sees no change where a file is older than before."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            gone = {name for name in changed if not (self.repository / name).exists()}
+            if self._wanted is not None:
+                self._wanted = [name for name in self._wanted if name not in gone]
+            loaded = [name for name in changed if self._processes.pop(name, None) is not None]
+        for name in loaded:
+            self._post(f"v2/repository/models/{name}/unload")
 
     def _healthy(self, name: str, processes: int) -> bool:
         """A loaded model whose process died still calls itself ready, so its processes are counted."""
@@ -242,6 +304,10 @@ class Triton:
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
         }
+
+
+def _packaged() -> dict[str, Path]:
+    return {model.name: model for model in triton_models().iterdir() if (model / "config.pbtxt").is_file()}
 
 
 def clean_shared_memory(prefix: str) -> None:
