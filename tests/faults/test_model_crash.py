@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from support import eventually
-from upwell.inference.client import BreakerState
+from upwell.inference.calls import BreakerState
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceUnavailable
 

@@ -6,7 +6,8 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from upwell.inference import client
-from upwell.inference.client import Breaker, BreakerState, ModelClient, text_column
+from upwell.inference.calls import Breaker, BreakerState, Transient
+from upwell.inference.client import ModelClient, text_column
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 
@@ -54,9 +55,9 @@ def test_a_failed_probe_opens_it_again():
         ("StatusCode.INVALID_ARGUMENT", "TEMPERATURE is 5.0", InferenceRejected),
         ("StatusCode.INTERNAL", "Failed to process the request(s) for model: ValueError", InferenceRejected),
         ("StatusCode.INTERNAL", "Failed to process the request(s): Stub process 'x' is not healthy.", client._Crashed),
-        ("StatusCode.UNAVAILABLE", "connection refused", client._Transient),
-        ("StatusCode.DEADLINE_EXCEEDED", "Deadline Exceeded", client._Transient),
-        ("StatusCode.NOT_FOUND", "unknown model", client._Transient),
+        ("StatusCode.UNAVAILABLE", "connection refused", Transient),
+        ("StatusCode.DEADLINE_EXCEEDED", "Deadline Exceeded", Transient),
+        ("StatusCode.NOT_FOUND", "unknown model", Transient),
     ],
 )
 def test_errors_are_sorted(code, message, kind):

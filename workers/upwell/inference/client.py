@@ -1,5 +1,4 @@
-"""Arrays in, arrays out of a model on Triton: deadline per call, jittered retries, circuit breaker, crashed models
-reloaded.
+"""Arrays in, arrays out of a model on Triton: a deadline per call, crashed models reloaded; retried as `calls` says.
 
 Every failure ends as one of two errors: `InferenceUnavailable` (the infrastructure: try the same again later) or
 `InferenceRejected` (the input: the same again would fail the same way). Thread-safe.
@@ -8,95 +7,23 @@ Every failure ends as one of two errors: `InferenceUnavailable` (the infrastruct
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import tenacity
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from upwell.inference.errors import InferenceError, InferenceRejected, InferenceUnavailable, ModelChanged
-from upwell.telemetry import metrics
-
-__all__ = [
-    "Breaker",
-    "BreakerState",
-    "InferenceError",
-    "InferenceRejected",
-    "InferenceUnavailable",
-    "ModelChanged",
-    "ModelClient",
-    "channel_arguments",
-    "tensor",
-    "text_column",
-]
+from upwell.inference.calls import Breaker, Calls, Item, Result, Transient
+from upwell.inference.errors import InferenceRejected
 
 Array = npt.NDArray[Any]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-RETRY_FIRST_S: Final = 0.1
-RETRY_MOST_S: Final = 3.0
 RELOAD_TIMEOUT_S: Final = 120.0
 
 
-class BreakerState(StrEnum):
-    """What a circuit breaker does with a call."""
-
-    CLOSED = "closed"
-    """Lets it pass."""
-    OPEN = "open"
-    """Refuses it at once: the last calls all failed."""
-    HALF_OPEN = "half_open"
-    """Lets one pass, to see whether the server is back."""
-
-
-class Breaker:
-    """Opens after `failures` failed calls in a row, lets one call through every `pause_s` seconds, closes on success."""
-
-    def __init__(self, failures: int = 5, pause_s: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._pause_s, self._clock = failures, pause_s, clock
-        self._lock = threading.Lock()
-        self._failed = 0
-        self._next_probe = 0.0
-
-    @property
-    def state(self) -> BreakerState:
-        with self._lock:
-            if self._failed < self._limit:
-                return BreakerState.CLOSED
-            return BreakerState.OPEN if self._clock() < self._next_probe else BreakerState.HALF_OPEN
-
-    def allow(self) -> bool:
-        """Whether a call may be made now. In the half-open state only the first caller per pause may."""
-        with self._lock:
-            if self._failed < self._limit:
-                return True
-            if self._clock() < self._next_probe:
-                return False
-            self._next_probe = self._clock() + self._pause_s
-            return True
-
-    def succeeded(self) -> None:
-        with self._lock:
-            self._failed = 0
-
-    def failed(self) -> None:
-        with self._lock:
-            self._failed += 1
-            self._next_probe = self._clock() + self._pause_s
-
-
-class _Transient(Exception):
-    """Worth another attempt."""
-
-
-class _Crashed(_Transient):
+class _Crashed(Transient):
     """The model's own process died; the server keeps saying that it is ready."""
 
 
@@ -124,13 +51,14 @@ class ModelClient:
         breaker: Breaker | None = None,
     ) -> None:
         self.url, self.model, self.timeout_s = url, model, timeout_s
-        self.breaker = breaker or Breaker()
-        self._attempts = attempts
+        self._calls = Calls(model, url, attempts=attempts, in_flight=in_flight, breaker=breaker)
         self._triton = triton.InferenceServerClient(url, channel_args=channel_arguments(options))
-        self._closing = threading.Event()
         self._reloading = threading.Lock()
         self._answers = 0
-        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix=f"triton-{model}")
+
+    @property
+    def breaker(self) -> Breaker:
+        return self._calls.breaker
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """One request: arrays with a first dimension of batch rows; str and bytes as object arrays.
@@ -139,40 +67,19 @@ class ModelClient:
             InferenceUnavailable: no answer after all attempts, or the breaker is open.
             InferenceRejected: the model refused the input.
         """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Transient),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(self._attempts), tenacity.stop_when_event_set(self._closing)
-            ),
-            wait=tenacity.wait_random_exponential(multiplier=RETRY_FIRST_S, max=RETRY_MOST_S),
-            sleep=tenacity.sleep_using_event(self._closing),
-            reraise=True,
-        )
-        try:
-            for attempt in retrying:
-                with attempt:
-                    return self._call(inputs, outputs, attempt.retry_state.attempt_number)
-        except _Transient as error:
-            raise InferenceUnavailable(f"model {self.model} at {self.url} does not answer: {error}") from error
-        raise AssertionError("unreachable")
+        return self._calls(lambda attempt: self._call(inputs, outputs, attempt))
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` on all items, concurrently; the results in their order. The first error is raised."""
-        given = list(items)
-        return [work(item) for item in given] if len(given) == 1 else list(self._pool.map(work, given))
+        return self._calls.map(work, items)
 
     def close(self) -> None:
         """Ends waiting calls' retries and closes the connection."""
-        self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._calls.close()
         self._triton.close()
 
     def _call(self, inputs: Mapping[str, Array], outputs: Sequence[str], attempt: int) -> dict[str, Array]:
-        if self._closing.is_set():
-            raise InferenceUnavailable(f"the client of model {self.model} is closed")
-        if not self.breaker.allow():
-            raise InferenceUnavailable(f"model {self.model} at {self.url} failed repeatedly; it is asked again shortly")
-        answers, started = self._answers, time.perf_counter()
+        answers = self._answers
         try:
             result = self._triton.infer(
                 self.model,
@@ -181,18 +88,11 @@ class ModelClient:
                 client_timeout=self.timeout_s,
             )
         except InferenceServerException as error:
-            metrics.INFERENCE_FAILURES.labels(self.model).inc()
             problem = _classify(error)
-            if isinstance(problem, InferenceRejected):
-                self.breaker.succeeded()
-                raise problem from error
-            self.breaker.failed()
             # Another client, or the supervisor of the server, may be reloading it already: not at the first failure.
             if isinstance(problem, _Crashed) and attempt > 1:
                 self._reload(answers)
             raise problem from error
-        metrics.INFERENCE_SECONDS.labels(self.model).observe(time.perf_counter() - started)
-        self.breaker.succeeded()
         self._answers += 1
         return {name: result.as_numpy(name) for name in outputs}
 
@@ -205,12 +105,10 @@ class ModelClient:
                 self._triton.unload_model(self.model, client_timeout=RELOAD_TIMEOUT_S)
                 self._triton.load_model(self.model, client_timeout=RELOAD_TIMEOUT_S)
             except InferenceServerException as error:
-                raise _Transient(
-                    f"its process has died and it could not be loaded again ({error.message()})"
-                ) from error
+                raise Transient(f"its process has died and it could not be loaded again ({error.message()})") from error
 
 
-def _classify(error: InferenceServerException) -> _Transient | InferenceRejected:
+def _classify(error: InferenceServerException) -> Transient | InferenceRejected:
     status, message = str(error.status()), str(error.message()).strip()
     code = status.removeprefix("StatusCode.")
     if code == "INVALID_ARGUMENT":
@@ -219,7 +117,7 @@ def _classify(error: InferenceServerException) -> _Transient | InferenceRejected
         return _Crashed(f"its process has died ({message})")
     if code == "INTERNAL" and "Failed to process the request" in message:
         return InferenceRejected(message)
-    return _Transient(f"{code}: {message}")
+    return Transient(f"{code}: {message}")
 
 
 def channel_arguments(options: Mapping[str, str] | None) -> list[tuple[str, int | str]] | None:

@@ -29,7 +29,8 @@ def stream(
     timeout_s: float = 30.0,
     options: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Array]]:
-    """The model's answers to one request, in their order. Closing the iterator takes the request back.
+    """The model's answers to one request, in their order; None for an output that one of them lacks. Closing the iterator
+    takes the request back.
 
     Args:
         url: Triton's gRPC address, host:port.
@@ -49,12 +50,15 @@ def stream(
             model,
             [tensor(name, value) for name, value in inputs.items()],
             outputs=[triton.InferRequestedOutput(name) for name in outputs],
+            enable_empty_final_response=True,
         )
         while True:
             result, error = found.get(timeout=timeout_s)
             if error is not None:
                 raise _classified(error, url, model)
-            yield {name: result.as_numpy(name) for name in outputs}
+            # A model may say that it has ended after its last answer.
+            if result.get_response().outputs:
+                yield {name: result.as_numpy(name) for name in outputs}
             if result.get_response().parameters["triton_final_response"].bool_param:
                 return
     except queue.Empty:
