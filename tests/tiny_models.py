@@ -14,21 +14,32 @@ SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 DECODER = {**SHAPE, "num_key_value_heads": 2}
 
 
-def tokenizer(folder: Path, *, ends: bool = False, chat: str = "") -> int:
-    """A tokenizer of whole words, ending every text with [END] where `ends`; `chat`: its template. Returns its size."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+CHAT = "{% for message in messages %}[TURN]{{ message['content'] }}{% endfor %}[TURN]"
+
+
+def tokenizer(folder: Path, *, ends: bool = False, chat: bool = False) -> int:
+    """A tokenizer of whole words, ending every text with [END] where `ends`; with `chat` one of bytes, which has turns.
+
+    Returns its size.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[END]", *WORDS])}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    known = sorted(pre_tokenizers.ByteLevel.alphabet()) if chat else WORDS
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[END]", "[TURN]", *known])}
+    if chat:
+        raw = Tokenizer(models.BPE(vocabulary, []))
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    else:
+        raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+        raw.pre_tokenizer = pre_tokenizers.Whitespace()
     if ends:
         raw.post_processor = processors.TemplateProcessing(single="$A [END]", special_tokens=[("[END]", 2)])
     found = PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=TOKENS
-    )
-    if chat:
-        found.chat_template = chat
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=TOKENS,
+        extra_special_tokens=["[TURN]"],
+    )  # fmt: skip
+    found.chat_template = CHAT if chat else None
     found.save_pretrained(folder)
     return len(vocabulary)
 
@@ -90,8 +101,11 @@ def vision_encoder(folder: Path, seed: int = 1, *, names: list[str] | None = Non
     return _saved(ViTForImageClassification(ViTConfig(**about, **labels)), folder)
 
 
-def language_model(folder: Path, kind: str = "llama", seed: int = 3, *, chat: str = "") -> Any:
-    """A causal language model; kind: model type of transformers, such as `llama`, `gpt2`, `phi3`. Returns the model."""
+def language_model(folder: Path, kind: str = "llama", seed: int = 3, *, chat: bool = False) -> Any:
+    """A causal language model that samples; kind: model type of transformers, such as `llama`, `gpt2`, `phi3`.
+
+    `chat`: it knows turns, and writes bytes instead of words. Returns the model.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -100,7 +114,9 @@ def language_model(folder: Path, kind: str = "llama", seed: int = 3, *, chat: st
     config = AutoConfig.for_model(
         kind, vocab_size=size, bos_token_id=1, eos_token_id=2, pad_token_id=0, max_position_embeddings=128, **DECODER
     )
-    return _saved(AutoModelForCausalLM.from_config(config), folder)
+    model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.do_sample = True
+    return _saved(model, folder)
 
 
 def _saved(model: Any, folder: Path) -> Any:

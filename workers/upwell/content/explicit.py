@@ -15,7 +15,7 @@ from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.events.contracts import ContentTrigger
 from upwell.events.hashing import key64
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
-from upwell.inference.generate import TextGenerator
+from upwell.inference.generate import TextWriter
 from upwell.settings import ContentSettings
 from upwell.store.contents import ContentStore
 
@@ -48,7 +48,7 @@ class Told:
 
 
 def tell(
-    trigger: ContentTrigger, store: ContentStore, generator: TextGenerator, gate: Gate, settings: ContentSettings
+    trigger: ContentTrigger, store: ContentStore, generator: TextWriter, gate: Gate, settings: ContentSettings
 ) -> Generator[str, None, Told]:
     """Yields the pieces, returns what became of them. One candidate: what has been shown cannot be chosen among.
 

@@ -28,7 +28,7 @@ from upwell.content.safety import PASSED, Gate, told_facts
 from upwell.events.contracts import Content
 from upwell.events.hashing import arm, content_id, key64
 from upwell.inference.errors import InferenceUnavailable
-from upwell.inference.generate import TextGenerator
+from upwell.inference.generate import TextWriter
 from upwell.settings import ContentSettings
 from upwell.store.contents import ContentStore, Stored
 from upwell.telemetry import metrics
@@ -107,7 +107,7 @@ class Writer:
     def __init__(
         self,
         store: ContentStore,
-        generator: TextGenerator,
+        generator: TextWriter,
         gate: Gate,
         relevance: Relevance,
         settings: ContentSettings,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,33 @@ class Generated:
     tokens: int
     """Tokens generated."""
     error: str = ""
+
+
+class TextWriter(Protocol):
+    """What writes texts. `TextGenerator` does more than this."""
+
+    @property
+    def model_version(self) -> str:
+        """Who wrote the latest text; asked of the server where nobody has written yet."""
+
+    def generate(
+        self, prompts: Sequence[str], max_tokens: int = 64, temperature: float = 0.7, seeds: Sequence[int] | None = None
+    ) -> list[Generated]:
+        """One text per prompt, in their order; a refused prompt has its `error` set.
+
+        Raises:
+            InferenceUnavailable: the server does not answer.
+        """
+
+    def stream(self, prompt: str, max_tokens: int = 64, temperature: float = 0.7, seed: int = 0) -> Iterator[str]:
+        """The text of one prompt in pieces, as they are written.
+
+        Raises:
+            InferenceUnavailable: the server does not answer.
+            InferenceRejected: it refuses the prompt.
+        """
+
+    def close(self) -> None: ...
 
 
 class TextGenerator:
@@ -90,10 +118,7 @@ class TextGenerator:
         Raises:
             InferenceUnavailable: the server does not answer.
         """
-        n = len(prompts)
-        chosen = list(seeds) if seeds is not None else [0] * n
-        if len(chosen) != n:
-            raise ValueError(f"{n} prompts but {len(chosen)} seeds")
+        n, chosen = len(prompts), seeds_of(prompts, seeds)
         if not prompts:
             return []
         asked = [
@@ -139,6 +164,18 @@ class TextGenerator:
 
     def close(self) -> None:
         self.client.close()
+
+
+def seeds_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[int]:
+    """One per prompt.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    chosen = list(seeds) if seeds is not None else [0] * len(prompts)
+    if len(chosen) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts but {len(chosen)} seeds")
+    return chosen
 
 
 def _inputs(
