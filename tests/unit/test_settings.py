@@ -179,6 +179,8 @@ def test_secrets_are_hidden(tmp_path: Path) -> None:
             "kafka.options.ssl.key.password": "hunter2",
             "kafka.options.sasl.username": "me",
             "postgres.options.password": "hunter2",
+            "generator.api_key": "hunter2",
+            "generator.api_key_file": "/run/secrets/key",
         }
     )
     for shown in (
@@ -189,6 +191,7 @@ def test_secrets_are_hidden(tmp_path: Path) -> None:
     ):
         assert "hunter2" not in shown.replace(repr(settings.postgres.options), "")
     assert printable(settings)["kafka"]["options"]["sasl.username"] == "me"
+    assert printable(settings)["generator"]["api_key_file"] == "/run/secrets/key"
     assert printable(settings)["content"]["tokens_per_second"] == settings.content.tokens_per_second
     with pytest.raises(ConfigError) as refused:
         Settings.load(file(tmp_path, '[kafka.options]\nsasl.password = ["hunter2"]\n'))

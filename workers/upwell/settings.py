@@ -488,9 +488,9 @@ SECRET_WORDS = ("password", "secret", "token", "key", "dsn")
 
 
 def looks_secret(name: str) -> bool:
-    """Whether the value of a setting or option of this name is not for logs. Limits such as `max_tokens` are."""
+    """Whether the value of a setting or option of this name is not for logs. Limits such as `max_tokens` are, and names of files."""
     leaf = name.lower()
-    return any(word in leaf for word in SECRET_WORDS) and "tokens" not in leaf
+    return any(word in leaf for word in SECRET_WORDS) and "tokens" not in leaf and not leaf.endswith("_file")
 
 
 def _may_hold_secrets(name: str, given: str) -> bool:

@@ -31,7 +31,7 @@ def printable(settings: Settings) -> dict[str, Any]:
     def hide(value: Any, name: str) -> Any:
         if isinstance(value, dict):
             return {key: hide(inner, key) for key, inner in value.items()}
-        if isinstance(value, str) and looks_secret(name):
+        if isinstance(value, str) and value and looks_secret(name):
             return "********"
         return value
 
