@@ -116,6 +116,22 @@ def test_an_older_record_of_the_same_partition_never_overwrites(own: Deployment)
     assert own.rows("SELECT title FROM items WHERE item_id = 'x'") == [("Re-created",)]
 
 
+def test_stored_items_of_another_encoder_stop_the_worker_before_it_mixes_them(own: Deployment) -> None:
+    own.produce("items", "a", film("a", "Alien"))
+    own.flush()
+    with own.worker("items"):
+        own.drained("items", "items")
+    own.execute("UPDATE items SET model_version = 'larger@0123456789ab'")
+    own.produce("items", "b", film("b", "Brazil"))
+    own.flush()
+    with own.worker("items") as worker:
+        assert worker.process.wait(60) == 2
+        log = worker.log.read_text()
+    assert "vectors of larger@0123456789ab, and the encoder is all-MiniLM-L6-v2@" in log
+    assert "upwell models prepare" in log
+    assert own.rows("SELECT item_id FROM items") == [("a",)]
+
+
 def test_a_new_item_finds_its_audience_once(own: Deployment) -> None:
     own.produce("items", "old", film("old", "A film about space and monsters"))
     own.flush()
