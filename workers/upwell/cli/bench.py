@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_generate, bench_items, exits
+from upwell.cli import bench_generate, bench_items, bench_slate, exits
 
 bench_app = typer.Typer(help="Measure how fast the models are on this machine.", no_args_is_help=True)
 FAILED = 1
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add `upwell bench` to an app."""
     bench_app.command()(bench_generate.generate)
     bench_app.command()(bench_items.items)
+    bench_app.command()(bench_slate.slate)
     app.add_typer(bench_app, name="bench")
 
 

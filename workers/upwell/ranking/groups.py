@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,7 @@ class Groups:
         return shared
 
 
+@lru_cache
 def none(items: int) -> Groups:
     """No group for any of `items` items."""
     return Groups([], np.zeros(items + 1, np.int32), np.zeros(0, np.int32))

@@ -184,14 +184,26 @@ def admitted(
         [n] bool.
     """
     keep: NDArray[np.bool_] = rules.open[rows]
-    waiting = np.zeros(len(rules.open), bool)
+    order = np.argsort(rows)
     # A difference, not a sum: FOREVER has nothing above it.
-    waiting[consumed[now - consumed_at < rules.back_ms[consumed]]] = True
-    keep &= ~waiting[rows]
+    keep[_found(rows, order, consumed[now - consumed_at < rules.back_ms[consumed]])] = False
     for rule in rules.frequencies:
-        times = np.bincount(shown[now - shown_at < rule.window_ms], minlength=len(rules.open))
-        keep &= ~(rule.about[rows] & (times[rows] >= rule.most))
+        times = np.bincount(_found(rows, order, shown[now - shown_at < rule.window_ms]), minlength=len(rows))
+        keep &= ~(rule.about[rows] & (times >= rule.most))
     return keep
+
+
+def _found(rows: NDArray[np.int64], order: NDArray[np.intp], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Indices into `rows`, which `order` sorts, of those of `wanted` that are among them; repetitions stay.
+
+    The cost is that of the candidates and the history, whatever the size of the catalogue.
+    """
+    ascending = rows[order]
+    at = np.searchsorted(ascending, wanted)
+    there = at < len(rows)
+    there[there] = ascending[at[there]] == wanted[there]
+    found: NDArray[np.intp] = order[at[there]]
+    return found
 
 
 def _mask(items: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
