@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upwell.ranking.elicitation import elicitation
+from upwell.ranking.elicitation import associations, elicitation
 from upwell.ranking.profile import unit
 
 
@@ -37,3 +37,16 @@ def test_ties_are_in_the_order_of_the_hashes() -> None:
     vectors, popularity = np.eye(6, dtype=np.float32), np.ones(6, np.float32)
     ties = np.array([5, 3, 1, 0, 2, 4], np.uint64)
     assert elicitation(vectors, popularity, ties, 6).tolist() == [3, 2, 4, 1, 5, 0]
+
+
+def test_items_consumed_with_the_same_ones_are_near_however_popular_they_are() -> None:
+    """Two tastes of four contexts each; item 0 is ten times as popular as item 1 of the same taste."""
+    together = np.array([[40, 40, 10, 10], [4, 4, 1, 1], [1, 1, 4, 4], [0, 0, 0, 0]], np.float64)
+    vectors = associations(together)
+    near = vectors @ vectors.T
+    assert near[0, 1] > 0.99
+    assert near[0, 2] == 0
+    assert not vectors[3].any()
+    counts = together[:3]
+    lift = counts * counts.sum() / np.outer(counts.sum(1), counts.sum(0))
+    np.testing.assert_allclose(vectors[2], unit(np.log(np.maximum(lift, 1))[2:3].astype(np.float32))[0], rtol=1e-6)

@@ -1,1 +1,2 @@
-"""Pure arithmetic: profiles, candidates, scores, shared learning. Arrays in, arrays out; NumPy, and Numba for the innermost loops."""
+"""Pure arithmetic: profiles, candidates, scores, shared learning. Arrays in, arrays out; NumPy and Numba are all it
+imports."""

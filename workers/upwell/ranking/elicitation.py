@@ -3,12 +3,32 @@
 Each next item adds most to  sum over j of weight_j * max over asked i of cos(i, j),  the facility location of what all
 users consume, times the chance that a user knows it at all, for which its popularity stands. (Rashid et al. 2002,
 "Getting to know you", for popularity times information; Krause and Golovin 2014, for facility location and its greedy.)
+
+Near is what is consumed together (`associations`). Embeddings of content are what there is before anything was consumed;
+asking by them tells less about a person than asking about the most popular items (docs/decisions/0013-slate.md).
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upwell.ranking.profile import unit
+
+
+def associations(together: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Unit rows of positive pointwise mutual information (Levy and Goldberg 2014).
+
+    Args:
+        together: [items, contexts] float64, how often each item was consumed with each of the most popular ones: some
+            hundred contexts are enough.
+
+    Returns:
+        [items, contexts] float32; zero rows where nothing is known.
+    """
+    expected = np.outer(together.sum(axis=1), together.sum(axis=0))
+    lift = np.divide(together * together.sum(), expected, out=np.ones_like(together), where=expected > 0)
+    return unit(np.log(np.maximum(lift, 1)).astype(np.float32))
 
 
 def elicitation(
@@ -23,7 +43,7 @@ def elicitation(
     """Rows to ask about, in order.
 
     Args:
-        vectors: [items, d] float32, unit rows.
+        vectors: [items, d] float32, unit rows: `associations`, or of content.
         popularity: [items] float32, 0 and above; its shares weigh what is to be covered. Items at 0 are not asked about.
         ties: [items] uint64, hashes of the item ids: of equal ones the smaller comes first.
         count: of items.
