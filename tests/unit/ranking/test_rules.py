@@ -118,3 +118,30 @@ def test_caps_together_per_category_and_per_object() -> None:
     assert chosen(each, dune_first) == ["dune", "heat", "jaws", "babe"]
     assert chosen(any_category, dune_first) == ["dune", "heat", "jaws", "babe"]
     assert chosen(director, down) == ["alien", "heat", "jaws", "babe"]
+
+
+def test_admission_is_that_of_the_plain_rules_for_any_history() -> None:
+    rng = np.random.default_rng(3)
+    ids = [str(row) for row in range(3000)]
+    groups = Groups.of([[f"c{c}" for c in rng.choice(5, 2)] for _ in ids])
+    rules = [
+        Rule("a", "block", categories=["c0"]),
+        Rule("b", "repeat", categories=["c1"], window_s=50),
+        Rule("c", "frequency", categories=["c2"], most=2, window_s=60),
+        Rule("d", "frequency", categories=["c3"], most=1, window_s=20),
+    ]
+    force = Book(rules, {name: row for row, name in enumerate(ids)}, groups).at(0)
+    inside = groups.matrix(np.arange(3000))
+    for size in (0, 1, 100, 300):
+        rows = rng.choice(3000, size, replace=False)
+        pool = np.concatenate([rows, rng.integers(0, 3000, 50)])
+        consumed, shown = rng.choice(pool, 120), rng.choice(pool, 900)
+        consumed_at, shown_at = rng.integers(-100_000, 1, 120), rng.integers(-100_000, 1, 900)
+        expected = []
+        for row in rows:
+            at, seen = consumed_at[consumed == row], shown_at[shown == row]
+            waits = bool(len(at)) and (not inside[row, 1] or bool((-at < 50_000).any()))
+            often = (inside[row, 2] and (-seen < 60_000).sum() >= 2) or (inside[row, 3] and (-seen < 20_000).sum() >= 1)
+            expected.append(not (inside[row, 0] or waits or often))
+        found = admitted(force, rows, 0, consumed, consumed_at, shown, shown_at)
+        assert found.tolist() == expected

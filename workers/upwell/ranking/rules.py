@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from upwell.ranking.compiled import compiled
 from upwell.ranking.groups import Groups, none
 from upwell.ranking.slate import Caps
 
@@ -53,11 +54,14 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Frequency:
+class Frequencies:
+    """Rules on how often an item is shown."""
+
     about: NDArray[np.bool_]
-    """[items] bool."""
-    most: int
-    window_ms: int
+    """[rules, items] bool."""
+    most: NDArray[np.int64]
+    """[rules] int64; `window_ms` likewise."""
+    window_ms: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class InForce:
     """[items] float32, added to relevance."""
     back_ms: NDArray[np.int64]
     """[items] int64: a consumed item is a candidate again so long after; `FOREVER` where no rule lets it return."""
-    frequencies: list[Frequency]
+    frequencies: Frequencies
     caps: Caps
     until: int
 
@@ -104,7 +108,7 @@ class Book:
         windowed, within, blocked = np.zeros(items, bool), np.zeros(items, bool), np.zeros(items, bool)
         raised = np.zeros(items, np.float32)
         back = np.full(items, FOREVER)
-        frequencies = []
+        frequencies: list[tuple[NDArray[np.bool_], int, int]] = []
         capped: list[tuple[int, Groups]] = []
         for rule, about in zip(self.rules, self.about, strict=True):
             if rule.kind == "available":
@@ -123,7 +127,7 @@ class Book:
                     waits = np.where(back == FOREVER, 0, back)
                     back = np.where(about, np.maximum(waits, 1000 * rule.window_s), back)
                 case "frequency":
-                    frequencies.append(Frequency(about, rule.most, 1000 * rule.window_s))
+                    frequencies.append((about, rule.most, 1000 * rule.window_s))
                 case "cap":
                     capped.append((rule.most, self._capped(rule, about)))
         changes = [moment for rule in self.rules for moment in (rule.since, rule.until) if moment > now]
@@ -131,7 +135,11 @@ class Book:
             ~blocked & (within | ~windowed),
             raised,
             back,
-            frequencies,
+            Frequencies(
+                np.array([about for about, _, _ in frequencies], bool).reshape(-1, items),
+                np.array([most for _, most, _ in frequencies], np.int64),
+                np.array([window for _, _, window in frequencies], np.int64),
+            ),
             _caps(items, capped),
             min(changes, default=FOREVER),
         )
@@ -183,26 +191,83 @@ def admitted(
     Returns:
         [n] bool.
     """
-    keep: NDArray[np.bool_] = rules.open[rows]
-    order = np.argsort(rows)
-    # A difference, not a sum: FOREVER has nothing above it.
-    keep[_found(rows, order, consumed[now - consumed_at < rules.back_ms[consumed]])] = False
-    for rule in rules.frequencies:
-        times = np.bincount(_found(rows, order, shown[now - shown_at < rule.window_ms]), minlength=len(rows))
-        keep &= ~(rule.about[rows] & (times >= rule.most))
+    often = rules.frequencies
+    return _admitted(
+        rules.open,
+        rows,
+        now,
+        rules.back_ms,
+        consumed,
+        consumed_at,
+        shown,
+        shown_at,
+        often.about,
+        often.most,
+        often.window_ms,
+    )
+
+
+@compiled
+def _admitted(
+    open_: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    now: int,
+    back_ms: NDArray[np.int64],
+    consumed: NDArray[np.int64],
+    consumed_at: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    shown_at: NDArray[np.int64],
+    about: NDArray[np.bool_],
+    most: NDArray[np.int64],
+    window_ms: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """The cost is that of the candidates and the history, whatever the size of the catalogue: a table of the candidates,
+    open addressing, at most a quarter full."""
+    n = len(rows)
+    bits = 3
+    while (1 << bits) < 4 * n:
+        bits += 1
+    last = (1 << bits) - 1
+    table = np.full(1 << bits, -1, np.int32)
+    keep = np.empty(n, np.bool_)
+    for i in range(n):
+        keep[i] = open_[rows[i]]
+        slot = _slot(rows[i], bits)
+        while table[slot] >= 0:
+            slot = (slot + 1) & last
+        table[slot] = i
+    for h in range(len(consumed)):
+        # A difference, not a sum: FOREVER has nothing above it.
+        if now - consumed_at[h] < back_ms[consumed[h]]:
+            i = _find(table, rows, consumed[h], bits)
+            if i >= 0:
+                keep[i] = False
+    if len(most):
+        times = np.zeros((len(most), n), np.int32)
+        for s in range(len(shown)):
+            i = _find(table, rows, shown[s], bits)
+            if i >= 0:
+                for rule in range(len(most)):
+                    if about[rule, rows[i]] and now - shown_at[s] < window_ms[rule]:
+                        times[rule, i] += 1
+                        if times[rule, i] >= most[rule]:
+                            keep[i] = False
     return keep
 
 
-def _found(rows: NDArray[np.int64], order: NDArray[np.intp], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Indices into `rows`, which `order` sorts, of those of `wanted` that are among them; repetitions stay.
+@compiled
+def _slot(row: np.int64, bits: int) -> np.int64:
+    """Fibonacci hashing (Knuth 1973, section 6.4): neighbouring rows lie far apart."""
+    return np.int64((np.uint64(row) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
 
-    The cost is that of the candidates and the history, whatever the size of the catalogue.
-    """
-    ascending = rows[order]
-    at = np.searchsorted(ascending, wanted)
-    there = at < len(rows)
-    there[there] = ascending[at[there]] == wanted[there]
-    found: NDArray[np.intp] = order[at[there]]
+
+@compiled
+def _find(table: NDArray[np.int32], rows: NDArray[np.int64], row: np.int64, bits: int) -> np.int32:
+    """The index of a row among the candidates, -1 where it is none."""
+    slot = _slot(row, bits)
+    while table[slot] >= 0 and rows[table[slot]] != row:
+        slot = (slot + 1) & ((1 << bits) - 1)
+    found: np.int32 = table[slot]
     return found
 
 
