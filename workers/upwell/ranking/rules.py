@@ -239,19 +239,19 @@ def _admitted(
     for h in range(len(consumed)):
         # A difference, not a sum: FOREVER has nothing above it.
         if now - consumed_at[h] < back_ms[consumed[h]]:
-            i = _find(table, rows, consumed[h], bits)
-            if i >= 0:
-                keep[i] = False
+            at = _find(table, rows, consumed[h], bits)
+            if at >= 0:
+                keep[at] = False
     if len(most):
         times = np.zeros((len(most), n), np.int32)
         for s in range(len(shown)):
-            i = _find(table, rows, shown[s], bits)
-            if i >= 0:
+            at = _find(table, rows, shown[s], bits)
+            if at >= 0:
                 for rule in range(len(most)):
-                    if about[rule, rows[i]] and now - shown_at[s] < window_ms[rule]:
-                        times[rule, i] += 1
-                        if times[rule, i] >= most[rule]:
-                            keep[i] = False
+                    if about[rule, rows[at]] and now - shown_at[s] < window_ms[rule]:
+                        times[rule, at] += 1
+                        if times[rule, at] >= most[rule]:
+                            keep[at] = False
     return keep
 
 
