@@ -8,16 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from media_files import image_file, sound_file
+from media_files import picture as drawing
+from media_files import tone as made_tone
+from upwell.events.contracts import Item, Media
 from upwell.inference.encode import TextEncoder
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.features import Features, FusionEncoder, ItemInput
 from upwell.inference.repository import loaded_as
+from upwell.inference.speak import Speaker
+from upwell.items.cleaning import clean_item
+from upwell.items.reading import Reading
+from upwell.local.paths import default_cache, models_dir
 from upwell.local.stack import Stack
-from upwell.training import fusion, fusion_runs, fusion_serve
+from upwell.media.prepare import Preparer
+from upwell.settings import MediaSettings
+from upwell.training import fusion, fusion_features, fusion_fit, fusion_runs, fusion_serve
 
 pytestmark = pytest.mark.integration
 
-MODELS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer", "item_features")
+MODELS = ("text_encoder", "image_encoder", "audio_encoder", "speech_recognizer", "item_features", "speech_synthesizer")
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +190,63 @@ def test_a_trained_fusion_is_served_beside_the_mean_and_weighs_as_it_learned(
         }
     finally:
         client.close()
+
+
+def test_offline_and_served_vectors_of_a_trained_fusion_agree_in_every_modality(
+    full_stack: Stack, tmp_path: Path
+) -> None:
+    import torch
+
+    triton = full_stack.endpoints().triton
+    speaker = Speaker(triton, timeout_s=60)
+    speech = speaker.speak("This is a big red apple on the table.")
+    speaker.close()
+    pieces = {
+        "picture": [("image", image_file("JPEG", drawing(320, 240)))],
+        "sound": [("audio", sound_file("OGG", made_tone(2.0)))],
+        "spoken": [("speech", sound_file("WAV", speech.audio / np.float32(32_768), speech.rate))],
+        "words": [],
+    }
+    pieces["all"] = [piece for found in pieces.values() for piece in found]
+    items = [
+        Item(
+            name, title="" if name == "picture" else f"A {name}", media=[Media(kind, data=data) for kind, data in found]
+        )
+        for name, found in pieces.items()
+    ]
+    settings = MediaSettings(decode_timeout_s=60)
+    features = fusion_features.encode(items, models_dir(default_cache()), settings)
+    assert features.counts() == {"text": 4, "image": 2, "audio": 3, "speech": 2}  # what is spoken is a sound, too
+
+    trained = fusion.create("gated", features.layout, 384)
+    with torch.no_grad():
+        chance = torch.Generator().manual_seed(5)
+        for weights in trained.parameters():
+            weights.add_(0.05 * torch.randn(weights.shape, generator=chance))
+    folder = fusion_runs.keep(trained, tmp_path, {"encoders": features.versions})
+    name = fusion_serve.install(folder, full_stack.home / "triton" / "models")
+    full_stack.start(models=[name])
+    client = FusionEncoder(triton, model=name)
+    reading = Reading(Preparer(settings), fusion.MODALITIES, 60)
+    try:
+        reading.begin()
+        inputs = [found for found in reading([clean_item(item) for item in items]) if isinstance(found, ItemInput)]
+        served = client.encode(inputs)
+    finally:
+        reading.close()
+        client.close()
+    offline = fusion_fit.vectors(fusion.load(folder), features)
+    agreed = set()
+    for row, (item_id, found) in enumerate(zip(features.items, served, strict=True)):
+        there = {m for m, have in zip(fusion.MODALITIES, features.present[row], strict=True) if have}
+        for modality in there & found.parts.keys():
+            assert cosine(found.parts[modality], features.inputs[modality][row]) > 0.9999, (item_id, modality)
+        if there == found.parts.keys():
+            assert cosine(found.vector, offline[row]) > 0.9999, item_id
+            agreed.add(item_id)
+    # What a recogniser hears in a mere tone, if anything, depends on its number of threads.
+    assert agreed >= pieces.keys() - {"sound"}
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
