@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tiny_models import clip, language_model, sentence_encoder, vision_encoder
 from upwell.inference.encode import TextEncoder
+from upwell.inference.features import FusionEncoder, ItemInput
 from upwell.inference.generate import TextGenerator
 from upwell.inference.image import ImageEncoder
 from upwell.inference.repository import served
@@ -70,7 +72,7 @@ def test_settings_serve_models_of_every_kind_and_follow_a_change(up: Up, tmp_pat
         source = "{tmp_path}/writer"
         dtype = "fp16"
     """
-    done = up(first, "text_encoder", "image_encoder", "reader", "text_generator")
+    done = up(first, "text_encoder", "image_encoder", "item_features", "reader", "text_generator")
     assert done.returncode == 0, done.stderr
     url = json.loads(done.stdout)["endpoints"]["triton"]
     assert encoder_version(url, "text_encoder").startswith("both-fp32@")
@@ -79,8 +81,13 @@ def test_settings_serve_models_of_every_kind_and_follow_a_change(up: Up, tmp_pat
     assert images.model_version.startswith("both@")
     assert writer.model_version.startswith("writer-fp16@")
     assert writer.generate(["horror"], max_tokens=4)[0].tokens <= 4
-    images.close()
-    writer.close()
+    fused = FusionEncoder(url, modalities=("text", "image"))
+    picture = np.random.default_rng(1).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
+    read, seen = fused.encode([ItemInput("horror film"), ItemInput("", picture)])
+    assert read.vector.shape == seen.vector.shape == (16,), "the space of the CLIP-like model"
+    assert np.allclose(read.parts["text"], read.vector, atol=1e-5)
+    for client in (images, writer, fused):
+        client.close()
 
     second = f"""
         [models.text_encoder]
