@@ -17,5 +17,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     Sums may be reordered, which lets dot products use vector instructions; infinities keep their meaning. The lock of
     the interpreter is released while it runs.
     """
-    fast = {"reassoc", "contract", "nsz", "arcp"}
+    return _compiled(function, {"reassoc", "contract", "nsz", "arcp"})
+
+
+def compiled_exactly(function: Callable[P, R]) -> Callable[P, R]:
+    """Like `compiled`, in the order of operations that is written: the same bits on every machine."""
+    return _compiled(function, set())
+
+
+def _compiled(function: Callable[P, R], fast: set[str]) -> Callable[P, R]:
     return cast("Callable[P, R]", numba.njit(function, cache=True, nogil=True, fastmath=fast, error_model="numpy"))

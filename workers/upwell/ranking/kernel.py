@@ -1,0 +1,447 @@
+"""Compiled ranking and learning: a user's last events and what all users taught in, scores or the next state out.
+
+The arrays are described in `learner.py`, the arithmetic in docs/decisions/0011-ranking.md. Numba compiles at the first
+call and keeps the machine code in its cache.
+
+What is state (counts, neighbours, popularities, mix) is made by +, *, / and square roots in a fixed order, without fast
+math: the same log gives the same bits on every machine. Logarithms are only in derived arrays. All compiled functions
+are in this file, because Numba's cache notices changes per file.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types, uintp
+from numba.extending import intrinsic
+
+from upwell.ranking.compiled import compiled_exactly
+
+ONE, TWO, THREE, FOUR = uintp(1), uintp(2), uintp(3), uintp(4)
+"""Unsigned indices: signed ones cost a check for negative values at every access."""
+GAIN_LIMIT = 1e15
+"""Popularities are kept relative to a growing gain, and divided by it here: each event then costs one addition."""
+SAMPLED = uintp(8)
+"""Neighbours among which the weakest makes room: finding the weakest of all costs more than it gives."""
+LEAST = np.float32(-1e30)
+"""Score of what is no candidate."""
+VISIBLE = np.float32(6.0)
+"""The gradient leaves out what is e^6 times less likely than the best."""
+
+
+@intrinsic
+def _add4(_: Any, to: Any, at: Any, of: Any, where: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """to[at:at+4] += (a, b, c, d) * of[where:where+4] as one vector operation: Numba would make four of it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.VectorType(ir.FloatType(), 4)
+        target, source = (
+            builder.bitcast(
+                builder.gep(
+                    context.make_array(signature.args[array])(context, builder, arguments[array]).data,
+                    [arguments[array + 1]],
+                ),
+                lanes.as_pointer(),
+            )
+            for array in (0, 2)
+        )
+        factors = ir.Constant(lanes, [0.0] * 4)
+        for lane in range(4):
+            factors = builder.insert_element(factors, arguments[4 + lane], ir.Constant(ir.IntType(32), lane))
+        added = builder.fmul(factors, builder.load(source, align=4))
+        builder.store(builder.fadd(builder.load(target, align=4), added), target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(to, at, of, where, a, b, c, d), generate
+
+
+@compiled_exactly
+def _logarithms(x, count, scratch):
+    """Natural logarithms of x[:count] > 0 in place, to 1e-5: exponent and a polynomial of the mantissa, vectorised."""
+    bits = x.view(np.int32)
+    mantissa = scratch.view(np.int32)
+    for k in range(uintp(count)):
+        word = bits[k]
+        mantissa[k] = (word & 0x7FFFFF) | 0x3F800000
+        x[k] = np.float32((word >> 23) - 127)
+    for k in range(uintp(count)):
+        m = scratch[k] - np.float32(1)
+        p = np.float32(0.12179714) + m * np.float32(-0.02640410)
+        p = np.float32(0.45754919) + m * (np.float32(-0.27734235) + m * p)
+        p = m * (np.float32(1.44254494) + m * (np.float32(-0.71814525) + m * p))
+        x[k] = (x[k] + p) * np.float32(0.6931472)
+
+
+@compiled_exactly
+def stage_of(events, bounds):
+    """Which span of history lengths a user with so many events is in."""
+    stage = 0
+    while stage < len(bounds) and events >= bounds[stage]:
+        stage += 1
+    return stage
+
+
+@compiled_exactly
+def _derive(shared, tuning, item):
+    """An item's features that do not depend on the user, from its counts."""
+    fixed, count = shared.fixed[item], shared.counts[item]
+    fixed[0] = math.log(count + 1)
+    fixed[1] = math.log(shared.popular[item, 0] / shared.gain[0] + 0.1)
+    fixed[2] = math.log(shared.popular[item, 1] / shared.gain[1] + 0.05)
+    fixed[3] = math.log((shared.likes[item] + 2) / (count + 4))
+    fixed[4] = 1 / math.sqrt(count + 1)
+    shared.damp[item] = (count + 1) ** (-tuning.damping)
+
+
+@compiled_exactly
+def _mix_fixed(shared, item):
+    fixed = shared.fixed[item]
+    for stage in range(shared.base.shape[0]):
+        mix = shared.mix[stage]
+        shared.base[stage, item] = (
+            mix[4] * fixed[0] + mix[5] * fixed[1] + mix[6] * fixed[2] + mix[7] * fixed[5 + stage] + mix[8] * fixed[3]
+        )
+
+
+@compiled_exactly
+def refresh(shared, tuning):
+    """All derived arrays, and each stage's best items by what does not depend on the user."""
+    items, stages = len(shared.counts), shared.base.shape[0]
+    if not items:
+        return
+    for item in range(items):
+        _derive(shared, tuning, item)
+        for stage in range(stages):
+            fresh = shared.popular_at[stage, item] / shared.gain[2 + stage]
+            shared.fixed[item, 5 + stage] = math.log(fresh + 0.1)
+        _mix_fixed(shared, item)
+    places = min(shared.top.shape[1], items)
+    for stage in range(stages):
+        values = np.where(shared.live, shared.base[stage], LEAST)
+        bar = np.partition(values, items - places)[items - places]
+        held = 0
+        for item in range(items):
+            if values[item] >= bar and held < places:
+                shared.top[stage, held] = item
+                held += 1
+        # Fewer items than places: the last one stands in them all.
+        shared.top[stage, held:] = shared.top[stage, held - 1]
+
+
+@compiled_exactly
+def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
+    """Score the user's candidates: neighbours of the last items and the stage's best, without the `gone` ones.
+
+    Returns their number; rows, features and scores are in `scratch`.
+    """
+    if scratch.tick[0] == np.iinfo(np.int32).max:
+        scratch.stamp[:] = 0
+        scratch.tick[0] = 0
+    scratch.tick[0] += 1
+    tick = scratch.tick[0]
+    stamp, rows, sums, kept = scratch.stamp, scratch.rows, scratch.sums, shared.neighbour
+    weights, interest = shared.weight, scratch.interest
+    places = uintp(tuning.neighbours)
+    for k in range(uintp(gone_count)):
+        stamp[uintp(gone[k])] = tick
+    found = uintp(0)
+    near = nearer = lasting = np.float32(1)
+    total = np.float32(1)
+    events = recent.events[slot]
+    held = min(events, tuning.last)
+    for back in range(held):
+        at = (events - 1 - back) % tuning.last
+        item, valence = uintp(recent.item[slot, at]), recent.valence[slot, at]
+        a = near * shared.damp[item]
+        b = nearer * shared.damp[item]
+        c = a if now - recent.time[slot, at] < tuning.session_ms else np.float32(0)
+        first = item * places
+        for m in range(first, first + uintp(shared.filled[item])):
+            other = uintp(kept[m])
+            # Without a branch: what is noted twice is overwritten by the next one.
+            rows[found] = other
+            found += uintp(stamp[other] != tick)
+            stamp[other] = tick
+            _add4(sums, FOUR * other, weights, FOUR * m, a, b, a * valence, c)
+        for k in range(FOUR):
+            interest[uintp(shared.category[item, k])] += lasting * valence
+        total += abs(lasting * valence)
+        near *= tuning.decay
+        nearer = nearer * tuning.decay_next if back < 5 else np.float32(0)
+        lasting *= tuning.decay_category
+    interest[0] = 0
+    for k in range(uintp(shared.top.shape[1])):
+        other = uintp(shared.top[stage, k])
+        rows[found] = other
+        found += uintp(stamp[other] != tick)
+        stamp[other] = tick
+    feature = scratch.feature
+    together, following, liking, burst, taste = feature[0], feature[1], feature[2], feature[3], feature[4]
+    scores, base, fixed, category = scratch.score, shared.base[stage], shared.fixed, shared.category
+    share = np.float32(1) / total
+    for k in range(found):
+        item = uintp(rows[k])
+        at = FOUR * item
+        together[k] = sums[at] + tuning.prior
+        following[k] = sums[at + ONE] + tuning.prior_next
+        liking[k] = sums[at + TWO] * fixed[item, FOUR]
+        burst[k] = sums[at + THREE] + tuning.prior_burst
+        sums[at] = sums[at + ONE] = sums[at + TWO] = sums[at + THREE] = np.float32(0)
+        taste[k] = share * (
+            interest[uintp(category[item, uintp(0)])]
+            + interest[uintp(category[item, ONE])]
+            + interest[uintp(category[item, TWO])]
+            + interest[uintp(category[item, THREE])]
+        )
+        scores[k] = base[item] if shared.live[item] else LEAST
+    for k in range(uintp(gone_count)):
+        at = FOUR * uintp(gone[k])
+        sums[at] = sums[at + ONE] = sums[at + TWO] = sums[at + THREE] = np.float32(0)
+    for at in range(held):
+        for k in range(FOUR):
+            interest[uintp(category[uintp(recent.item[slot, at]), k])] = np.float32(0)
+    _logarithms(together, found, scratch.spare)
+    _logarithms(following, found, scratch.spare)
+    _logarithms(burst, found, scratch.spare)
+    mix = shared.mix[stage]
+    m0, m1, m2, m3, m9 = mix[0], mix[1], mix[2], mix[3], mix[9]
+    for k in range(found):
+        scores[k] += m0 * together[k] + m1 * following[k] + m2 * liking[k] + m3 * burst[k] + m9 * taste[k]
+    return np.int64(found)
+
+
+@compiled_exactly
+def best(scratch, found, slate, slate_scores, slate_at):
+    """The candidates with the highest scores, best first, the lower row where scores are equal. Returns their number.
+
+    `slate_at` gets where each one is among the candidates.
+    """
+    held, places, low = 0, len(slate), LEAST
+    for k in range(uintp(found)):
+        value = scratch.score[k]
+        if value < low or value == LEAST:
+            continue
+        row = scratch.rows[k]
+        place = min(held, places)
+        while place > 0 and (
+            slate_scores[place - 1] < value or (slate_scores[place - 1] == value and slate[place - 1] > row)
+        ):
+            if place < places:
+                slate[place], slate_scores[place] = slate[place - 1], slate_scores[place - 1]
+                slate_at[place] = slate_at[place - 1]
+            place -= 1
+        if place < places:
+            slate[place], slate_scores[place], slate_at[place] = row, value, k
+            held = min(held + 1, places)
+        if held == places:
+            low = slate_scores[places - 1]
+    return held
+
+
+@compiled_exactly
+def feature_of(shared, scratch, k, stage, out):
+    """Features of candidate k by scorer: with the stage's mix they sum up to its score."""
+    fixed = shared.fixed[uintp(scratch.rows[k])]
+    for scorer in range(4):
+        out[scorer] = scratch.feature[scorer, k]
+    out[4], out[5], out[6], out[7], out[8] = fixed[0], fixed[1], fixed[2], fixed[5 + stage], fixed[3]
+    out[9] = scratch.feature[4, k]
+
+
+@compiled_exactly
+def gradient(shared, scratch, found, target, stage, out):
+    """Gradient of log softmax(score)[target] by the mix, into `out` [scorers] float32.
+
+    Returns False, and zeros, where the target (a row) is no candidate.
+    """
+    out[:] = 0
+    top, at = LEAST, -1
+    for k in range(uintp(found)):
+        top = max(top, scratch.score[k])
+        at = max(at, np.int64(k) if scratch.rows[k] == target else -1)
+    if at < 0:
+        return False
+    feature, low, total = scratch.feature, top - VISIBLE, np.float32(0)
+    for k in range(uintp(found)):
+        value = scratch.score[k]
+        if value > low:
+            chance = np.float32(math.exp(value - top))
+            total += chance
+            fixed = shared.fixed[uintp(scratch.rows[k])]
+            for scorer in range(4):
+                out[scorer] -= chance * feature[scorer, k]
+            out[4] -= chance * fixed[0]
+            out[5] -= chance * fixed[1]
+            out[6] -= chance * fixed[2]
+            out[7] -= chance * fixed[5 + stage]
+            out[8] -= chance * fixed[3]
+            out[9] -= chance * feature[4, k]
+    feature_of(shared, scratch, at, stage, scratch.own)
+    for scorer in range(len(out)):
+        out[scorer] = out[scorer] / total + scratch.own[scorer]
+    return True
+
+
+@compiled_exactly
+def note(tuning, recent, slot, item, valence, now, stage, lessons, row):
+    """Write down what one event teaches, its user's last items included: a row of `lessons`, all but the gradient."""
+    events = recent.events[slot]
+    held = min(events, tuning.last)
+    lessons.item[row], lessons.valence[row], lessons.stage[row], lessons.held[row] = item, valence, stage, held
+    for back in range(held):
+        at = (events - 1 - back) % tuning.last
+        lessons.before[row, back] = recent.item[slot, at]
+        lessons.before_valence[row, back] = recent.valence[slot, at]
+        lessons.soon[row, back] = now - recent.time[slot, at] < tuning.burst_ms
+
+
+@compiled_exactly
+def remember(tuning, recent, slot, item, valence, now):
+    """Append an event to the user's last ones."""
+    at = recent.events[slot] % tuning.last
+    recent.item[slot, at], recent.valence[slot, at], recent.time[slot, at] = item, valence, now
+    recent.events[slot] += 1
+
+
+@compiled_exactly
+def _place(shared, tuning, item, other):
+    """Where `other`'s weights are among the neighbours of `item`; a weak neighbour makes room where there is none.
+
+    Bounded counts as in Metwally et al. (2005), "Efficient computation of frequent and top-k elements in data streams"
+    (space-saving), with two differences: the newcomer begins at half of what the weak one had, and the weak one is the
+    weakest of a few.
+    """
+    places, first = uintp(tuning.neighbours), uintp(item) * uintp(tuning.neighbours)
+    filled, wanted = uintp(shared.filled[item]), np.uint32(other)
+    row = shared.neighbour[first : first + filled]
+    found = np.int32(-1)
+    for m in range(row.shape[0]):
+        found = max(found, np.int32(m) if row[m] == wanted else np.int32(-1))
+    if found >= 0:
+        return FOUR * (first + uintp(found))
+    if filled < places:
+        place, begin = first + filled, np.float32(0)
+        shared.filled[item] += 1
+    else:
+        look = uintp(shared.clock[0] * 7919 + item * 31) % places
+        place = first + look
+        for _ in range(SAMPLED):
+            look = look + ONE if look + ONE < places else uintp(0)
+            if shared.weight[FOUR * (first + look)] < shared.weight[FOUR * place]:
+                place = first + look
+        begin = shared.weight[FOUR * place] * np.float32(0.5)
+    shared.neighbour[place] = wanted
+    at = FOUR * place
+    shared.weight[at] = begin
+    shared.weight[at + ONE] = shared.weight[at + TWO] = shared.weight[at + THREE] = np.float32(0)
+    return at
+
+
+@compiled_exactly
+def learn(shared, tuning, lessons, row):
+    """Apply one row of `lessons` to the shared state."""
+    item, valence, stage = lessons.item[row], lessons.valence[row], lessons.stage[row]
+    weight = shared.weight
+    near = nearer = np.float32(1)
+    liked = valence >= tuning.liked
+    for back in range(lessons.held[row]):
+        before = lessons.before[row, back]
+        if before != item:
+            both = lessons.before_valence[row, back] >= tuning.liked
+            agreed = near if both and liked else (-near if both != liked else np.float32(0))
+            soon = nearer if lessons.soon[row, back] else np.float32(0)
+            at = _place(shared, tuning, before, item)
+            weight[at] += near
+            weight[at + ONE] += nearer
+            weight[at + TWO] += agreed
+            weight[at + THREE] += soon
+            at = _place(shared, tuning, item, before)
+            weight[at] += near
+            weight[at + TWO] += agreed
+            weight[at + THREE] += soon
+        near *= tuning.decay
+        nearer *= tuning.decay_next
+    shared.counts[item] += 1
+    shared.likes[item] += np.float32(liked)
+    if shared.counts[item] >= tuning.most:
+        # Old company fades as new company comes: an item's counts halve when they are many.
+        shared.counts[item] *= np.float32(0.5)
+        shared.likes[item] *= np.float32(0.5)
+        first = 4 * item * tuning.neighbours
+        weight[first : first + 4 * tuning.neighbours] *= np.float32(0.5)
+    for speed in range(2):
+        shared.gain[speed] *= tuning.growth[speed]
+        shared.popular[item, speed] += shared.gain[speed]
+        if shared.gain[speed] > GAIN_LIMIT:
+            shared.popular[:, speed] /= shared.gain[speed]
+            shared.gain[speed] = 1
+    shared.gain[2 + stage] *= tuning.growth[2]
+    shared.popular_at[stage, item] += shared.gain[2 + stage]
+    if shared.gain[2 + stage] > GAIN_LIMIT:
+        shared.popular_at[stage] /= shared.gain[2 + stage]
+        shared.gain[2 + stage] = 1
+    if lessons.taught[row]:
+        for scorer in range(lessons.gradient.shape[1]):
+            slope = lessons.gradient[row, scorer]
+            shared.slopes[stage, scorer] += slope * slope
+            shared.mix[stage, scorer] += tuning.rate * slope / math.sqrt(shared.slopes[stage, scorer])
+    _derive(shared, tuning, item)
+    shared.fixed[item, 5 + stage] = math.log(shared.popular_at[stage, item] / shared.gain[2 + stage] + 0.1)
+    _mix_fixed(shared, item)
+    shared.clock[0] += 1
+    if shared.clock[0] % tuning.refresh == 0:
+        refresh(shared, tuning)
+
+
+@compiled_exactly
+def apply(shared, tuning, lessons, count):
+    """Apply the first `count` rows in their order."""
+    for row in range(count):
+        learn(shared, tuning, lessons, row)
+
+
+@compiled_exactly
+def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage_at, slates):
+    """Test, then learn: rank for each event's user what the user has not had, then learn from the event.
+
+    Fills rank [events] with how many candidates stand before the item that came (-1 where the event is no target, or
+    the item was had before; the number of items where it is no candidate), stage_at [events] with the user's events so
+    far, slates [events, places] with the rows ranked best, -1 where there are fewer.
+    """
+    events, items = len(stream.item), len(shared.counts)
+    earlier, last = np.full(events, -1, np.int32), np.full(len(recent.events), -1, np.int32)
+    gone = np.empty(events, np.int32)
+    slate_scores, slate_at = np.empty(slates.shape[1], np.float32), np.empty(slates.shape[1], np.int32)
+    for e in range(events):
+        slot, item, now, valence = stream.user[e], stream.item[e], stream.time[e], stream.valence[e]
+        stage = stage_of(recent.events[slot], bounds)
+        stage_at[e] = recent.events[slot]
+        had, known, back = False, 0, last[slot]
+        while back >= 0:
+            gone[known] = stream.item[back]
+            had |= gone[known] == item
+            known += 1
+            back = earlier[back]
+        found = score(shared, tuning, recent, slot, now, gone, known, stage, scratch)
+        best(scratch, found, slates[e], slate_scores, slate_at)
+        note(tuning, recent, slot, item, valence, now, stage, lessons, 0)
+        lessons.taught[0] = False
+        if stream.target[e] and not had:
+            rank[e] = items
+            if gradient(shared, scratch, found, item, stage, lessons.gradient[0]):
+                lessons.taught[0] = True
+                at = 0
+                for k in range(uintp(found)):
+                    at = max(at, np.int64(k) if scratch.rows[k] == item else 0)
+                own, before = scratch.score[at], 0
+                for k in range(uintp(found)):
+                    before += np.int64(scratch.score[k] > own)
+                    before += np.int64((scratch.score[k] == own) & (scratch.rows[k] < item))
+                rank[e] = before
+        learn(shared, tuning, lessons, 0)
+        remember(tuning, recent, slot, item, valence, now)
+        earlier[e] = last[slot]
+        last[slot] = e

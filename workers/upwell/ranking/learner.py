@@ -1,0 +1,285 @@
+"""What is learned from all users, as arrays: events and what their users did before in, slates with their reasons out.
+
+A score is a sum over `SCORERS`: the weight that the mix has learned for users with as long a history, times a feature.
+
+- together, next, liked together, burst: how often other users took the candidate near the user's last items; at any
+  distance and in either order, right after, liked by the same or liked by one and not by the other, within a minute.
+  Bounded neighbours with decayed distance; logarithms of sums damped by popularity (Deshpande and Karypis, 2004,
+  "Item-based top-N recommendation algorithms").
+- ever, popular, popular now, popular here: events of the item so far, lately, just now, and lately among users with as
+  long a history.
+- liked: share of the item's events that liked it. category: what the user's last items say of the item's categories.
+
+The mix is learned by the gradient of the log likelihood of what was taken, softmax over the candidates, with steps as
+in Duchi et al. (2011), "Adaptive subgradient methods" (AdaGrad).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCORERS: Final = (
+    "together", "next", "liked together", "burst", "ever", "popular", "popular now", "popular here", "liked", "category",
+)  # fmt: skip
+STAGES: Final = (1, 5, 10, 20, 40, 80)
+"""Lengths of history at which another mix begins."""
+CATEGORIES: Final = 4
+"""An item's categories beyond these are not looked at."""
+_FEW: Final = (1.0, 0.0, 0.0, 0.0, 0.1, 0.5, 0.1, 0.8, 0.8, 0.0)
+_MORE: Final = (1.1, 0.2, 0.6, 0.3, -0.4, 0.1, 0.05, 0.1, 0.9, 0.8)
+"""The mix before anything is learned, for users without events and for others. Chosen on MovieLens' first half."""
+
+
+class Tuning(NamedTuple):
+    """Constants of the arithmetic; chosen on the first half of MovieLens-100K."""
+
+    last: int = 10
+    """Events of a user that are looked at."""
+    neighbours: int = 256
+    """Neighbours kept of each item."""
+    tops: int = 128
+    """Candidates by what does not depend on the user, for each stage."""
+    decay: np.float32 = np.float32(0.9)
+    """Each step back counts this much less; likewise decay_next, decay_category."""
+    decay_next: np.float32 = np.float32(0.7)
+    decay_category: np.float32 = np.float32(0.95)
+    damping: np.float32 = np.float32(0.6)
+    """A user's last item counts by (its events)^-damping."""
+    prior: np.float32 = np.float32(0.15)
+    """Added to a sum before its logarithm; likewise prior_next, prior_burst."""
+    prior_next: np.float32 = np.float32(0.07)
+    prior_burst: np.float32 = np.float32(0.02)
+    burst_ms: int = 60_000
+    """Events of a user this near to each other are a burst."""
+    session_ms: int = 600_000
+    """Bursts are looked at from items this near."""
+    growth: tuple[float, float, float] = (1 / 0.998, 1 / 0.98, 1 / 0.998)
+    """Growth of an event's weight from event to event: popular, popular now, popular here (of a stage's events)."""
+    liked: np.float32 = np.float32(0.5)
+    """An event of at least this valence is a like."""
+    most: np.float32 = np.float32(50_000)
+    """Events of an item at which its counts are halved."""
+    rate: np.float32 = np.float32(0.1)
+    """Step of the mix."""
+    refresh: int = 512
+    """Events between two refreshes of what is derived; a larger catalogue is refreshed once per quarter of its size."""
+
+
+class Shared(NamedTuple):
+    """A function of the log of lessons. i items, s stages, n neighbours; rows are catalogue rows.
+
+    State: all down to `clock`. Derived from it: fixed, base, damp, top. Given: live, category.
+    """
+
+    neighbour: NDArray[np.uint32]
+    """[i * n] rows."""
+    weight: NDArray[np.float32]
+    """[i * n * 4] together, next, liked together, burst."""
+    filled: NDArray[np.int32]
+    """[i] neighbours held."""
+    counts: NDArray[np.float32]
+    """[i] events; likewise likes."""
+    likes: NDArray[np.float32]
+    popular: NDArray[np.float64]
+    """[i, 2] relative to the gain."""
+    popular_at: NDArray[np.float64]
+    """[s, i]."""
+    gain: NDArray[np.float64]
+    """[2 + s]."""
+    mix: NDArray[np.float32]
+    """[s, scorers]; likewise slopes: sums of squared gradients."""
+    slopes: NDArray[np.float32]
+    clock: NDArray[np.int64]
+    """[1] lessons learned."""
+    fixed: NDArray[np.float32]
+    """[i, 5 + s] features that no user changes."""
+    base: NDArray[np.float32]
+    """[s, i] their share in the score."""
+    damp: NDArray[np.float32]
+    """[i]."""
+    top: NDArray[np.int32]
+    """[s, tops] rows."""
+    live: NDArray[np.bool_]
+    """[i] the candidates."""
+    category: NDArray[np.int32]
+    """[i, CATEGORIES]; 0 is none."""
+
+
+STATE: Final = Shared._fields[: Shared._fields.index("clock") + 1]
+_BY_ITEM: Final = {"neighbour", "weight", "filled", "counts", "likes", "popular"}
+
+
+class Recent(NamedTuple):
+    """Each user's last events, by cache slot: rings of `Tuning.last`. What the profile row holds of ranking."""
+
+    item: NDArray[np.int32]
+    """[users, last] rows."""
+    valence: NDArray[np.float32]
+    """[users, last] in [-1, 1]: the event's weight."""
+    time: NDArray[np.int64]
+    """[users, last] ms since the epoch."""
+    events: NDArray[np.int64]
+    """[users] so far; the newest is at (events - 1) % last."""
+
+
+class Lessons(NamedTuple):
+    """What events teach, in log order: what `statistics` carries. r rows, k = `Tuning.last`."""
+
+    item: NDArray[np.int32]
+    """[r] rows."""
+    valence: NDArray[np.float32]
+    """[r] in [-1, 1]."""
+    stage: NDArray[np.int32]
+    """[r] of the user before the event."""
+    held: NDArray[np.int32]
+    """[r] events before it that are given, at most k."""
+    before: NDArray[np.int32]
+    """[r, k] the user's last items, newest first; likewise before_valence, soon (within `burst_ms`)."""
+    before_valence: NDArray[np.float32]
+    soon: NDArray[np.bool_]
+    taught: NDArray[np.bool_]
+    """[r] whether there is a gradient."""
+    gradient: NDArray[np.float32]
+    """[r, scorers] of the mix, computed by the user's owner."""
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread. i items."""
+
+    sums: NDArray[np.float32]
+    stamp: NDArray[np.int32]
+    tick: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    """[i + 1] the candidates."""
+    feature: NDArray[np.float32]
+    """[5, i + 1] together, next, liked together, burst, category of each candidate."""
+    score: NDArray[np.float32]
+    spare: NDArray[np.float32]
+    own: NDArray[np.float32]
+    interest: NDArray[np.float32]
+
+
+class Stream(NamedTuple):
+    """Events to replay, in log order; e events."""
+
+    user: NDArray[np.int32]
+    """[e] slots."""
+    item: NDArray[np.int32]
+    """[e] rows."""
+    valence: NDArray[np.float32]
+    time: NDArray[np.int64]
+    """[e] ms since the epoch."""
+    target: NDArray[np.bool_]
+    """[e] whether a ranking is judged by it."""
+
+
+def new(items: int, tuning: Tuning) -> Shared:
+    """Nothing learned, nothing a candidate."""
+    stages, scorers = len(STAGES) + 1, len(SCORERS)
+    mix = np.tile(np.asarray(_MORE, np.float32), (stages, 1))
+    mix[0] = _FEW
+    return Shared(
+        neighbour=np.zeros(items * tuning.neighbours, np.uint32),
+        weight=np.zeros(items * tuning.neighbours * 4, np.float32),
+        filled=np.zeros(items, np.int32),
+        counts=np.zeros(items, np.float32),
+        likes=np.zeros(items, np.float32),
+        popular=np.zeros((items, 2)),
+        popular_at=np.zeros((stages, items)),
+        gain=np.ones(2 + stages),
+        mix=mix,
+        slopes=np.full((stages, scorers), 0.01, np.float32),
+        clock=np.zeros(1, np.int64),
+        fixed=np.zeros((items, 5 + stages), np.float32),
+        base=np.zeros((stages, items), np.float32),
+        damp=np.ones(items, np.float32),
+        top=np.zeros((stages, tuning.tops), np.int32),
+        live=np.zeros(items, bool),
+        category=np.zeros((items, CATEGORIES), np.int32),
+    )
+
+
+def sized(tuning: Tuning, items: int) -> Tuning:
+    """The same with refreshes as rare as the catalogue is large, so that the cost per event stays the same."""
+    return tuning._replace(refresh=max(tuning.refresh, items // 4))
+
+
+def users(count: int, tuning: Tuning) -> Recent:
+    """Rings without events."""
+    shape = (count, tuning.last)
+    return Recent(
+        np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.int64), np.zeros(count, np.int64)
+    )
+
+
+def lessons(rows: int, tuning: Tuning) -> Lessons:
+    """Room for lessons."""
+    shape = (rows, tuning.last)
+    return Lessons(
+        item=np.zeros(rows, np.int32),
+        valence=np.zeros(rows, np.float32),
+        stage=np.zeros(rows, np.int32),
+        held=np.zeros(rows, np.int32),
+        before=np.zeros(shape, np.int32),
+        before_valence=np.zeros(shape, np.float32),
+        soon=np.zeros(shape, bool),
+        taught=np.zeros(rows, bool),
+        gradient=np.zeros((rows, len(SCORERS)), np.float32),
+    )
+
+
+def scratch(items: int, categories: int) -> Scratch:
+    """Working memory for catalogues of so many items and category numbers."""
+    return Scratch(
+        sums=np.zeros(items * 4, np.float32),
+        stamp=np.zeros(items, np.int32),
+        tick=np.zeros(1, np.int32),
+        rows=np.zeros(items + 1, np.int32),
+        feature=np.zeros((5, items + 1), np.float32),
+        score=np.zeros(items + 1, np.float32),
+        spare=np.zeros(items + 1, np.float32),
+        own=np.zeros(len(SCORERS), np.float32),
+        interest=np.zeros(categories + 1, np.float32),
+    )
+
+
+def snapshot(shared: Shared) -> dict[str, NDArray[Any]]:
+    """The state by name, as copies; what is derived is left out."""
+    return {name: getattr(shared, name).copy() for name in STATE}
+
+
+def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: int, tuning: Tuning) -> Shared:
+    """A state out of a snapshot whose item `a` is row `rows[a]` here.
+
+    Call `kernel.refresh` after `live` and `category` are set.
+
+    Args:
+        held: from `snapshot`, made with the same tuning.
+        rows: [items of the snapshot] int64, distinct.
+        items: rows of the state to be made; at least the largest of `rows` + 1.
+
+    Raises:
+        ValueError: the snapshot is of another shape.
+    """
+    shared = new(items, tuning)
+    places, old = tuning.neighbours, len(held["counts"])
+    if len(held["neighbour"]) != old * places or held["mix"].shape != shared.mix.shape or len(rows) != old:
+        raise ValueError("the snapshot was made with other neighbours, stages or scorers")
+    if not old:
+        return shared
+    for name in STATE:
+        into, value = getattr(shared, name), held[name]
+        if name in _BY_ITEM:
+            into.reshape(items, -1)[rows] = value.reshape(old, -1)
+        elif name == "popular_at":
+            into[:, rows] = value
+        else:
+            into[:] = value
+    kept = np.arange(places) < shared.filled[rows, None]
+    moved = shared.neighbour.reshape(items, places)
+    moved[rows] = np.where(kept, rows[held["neighbour"].reshape(old, places)], 0)
+    return shared
