@@ -1,4 +1,4 @@
-"""`upwell evaluate …`: how good what a deployment made is."""
+"""`upwell evaluate …`: how good contents and rankings are."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from upwell.cli import evaluate_policy, exits
+from upwell.cli import evaluate_policy, evaluate_ranking, exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.content import Evaluation
 
-evaluate_app = typer.Typer(help="Judge what a deployment made.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Judge contents and rankings.", no_args_is_help=True)
 
 NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage", "sklearn")
 """Libraries of the extra `evaluation`."""
@@ -25,12 +25,13 @@ def register(app: typer.Typer) -> None:
     """Add `upwell evaluate` to an app."""
     evaluate_app.command()(evaluate_policy.policy)
     evaluate_app.command()(evaluate_policy.estimators)
+    evaluate_app.command()(evaluate_ranking.ranking)
     app.add_typer(evaluate_app, name="evaluate")
 
 
 @evaluate_app.callback()
 def evaluate() -> None:
-    """Judge what a deployment made."""
+    """Judge contents and rankings."""
 
 
 @evaluate_app.command()

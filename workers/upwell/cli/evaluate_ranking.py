@@ -1,0 +1,143 @@
+"""`upwell evaluate ranking`: recorded interactions, ranked and learned from one by one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from upwell.cli import exits
+
+if TYPE_CHECKING:
+    from upwell.evaluation.datasets import Dataset
+    from upwell.evaluation.ranking import RankingEvaluation
+
+STREAMS = ("movielens", "shop", "news")
+
+
+def ranking(
+    interactions: Annotated[
+        Path | None, typer.Option(help="CSV file: user, item, and where you have them value, timestamp, type.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="CSV file: item, title, categories, anything else.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(help=f"Instead of files: {', '.join(STREAMS)}. [default: movielens]")
+    ] = None,
+    events: Annotated[int | None, typer.Option(help="Only the earliest events.", min=1)] = None,
+    peers: Annotated[bool, typer.Option(help="Run the built-in peers on the same events (minutes).")] = True,
+    ablation: Annotated[bool, typer.Option(help="Run without each scorer as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
+) -> None:
+    """Test, then learn: how well rankings, learned event by event, foresee what users like next.
+
+    Ratings of 4 and more are targets, or events without value as they come; every item that the user has not had is a
+    candidate; events of the same time are in an order by hash. `shop` and `news` are generated, with the oracle's
+    ceiling beside them.
+
+    \b
+    Examples:
+        upwell evaluate ranking --interactions ratings.csv --items films.csv --json
+        upwell evaluate ranking --stream shop --ablation
+        upwell evaluate ranking --no-peers --json
+    """
+    from upwell.cli.settings import load
+
+    settings = load(config, sets)
+    if items is not None and interactions is None:
+        exits.fail(exits.CONFIG, "--items needs --interactions: what happened to those items?")
+    if interactions is not None and stream is not None:
+        exits.fail(exits.CONFIG, "--interactions and --stream exclude each other")
+    stream = stream or "movielens"
+    if stream not in STREAMS:
+        exits.fail(exits.CONFIG, f"no stream is called {stream}: {', '.join(STREAMS)}")
+    with exits.mapped("evaluate ranking"):
+        from upwell.evaluation.peers import PEERS
+        from upwell.evaluation.ranking import evaluate
+        from upwell.evaluation.ranking_log import ranking_log
+        from upwell.evaluation.streams import STREAMS as GENERATED
+
+        oracle = None
+        if interactions is None and stream in GENERATED:
+            made = GENERATED[stream]()
+            data, oracle = made.dataset, made.oracle
+        else:
+            data = _data(interactions, items)
+        log = ranking_log(data, settings.events)
+        if not log.events:
+            exits.fail(exits.CONFIG, f"{data.name} holds no event that says what a user prefers")
+        if oracle is not None:
+            oracle = oracle[log.order]
+        if events is not None:
+            log, oracle = log.first(events), None if oracle is None else oracle[:events]
+        found = evaluate(
+            log,
+            peers=PEERS if peers else (),
+            ablation=ablation,
+            say=_say,
+        )
+        found.oracle = oracle
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        _table(found)
+
+
+def _data(interactions: Path | None, items: Path | None) -> Dataset:
+    from upwell.evaluation.datasets import DatasetError, movielens
+    from upwell.evaluation.own_data import own_data
+    from upwell.local import assets
+    from upwell.local.errors import StackError
+    from upwell.local.paths import default_cache
+
+    try:
+        if interactions is not None:
+            return own_data(interactions, items)
+        return movielens(assets.fetch_weights(default_cache(), _say, media=False))
+    except DatasetError as problem:
+        exits.fail(exits.CONFIG, str(problem))
+    except StackError as problem:
+        exits.fail(exits.INFRASTRUCTURE, str(problem))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _table(found: RankingEvaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = found.as_dict()
+    table = Table("", "HR@10", "NDCG@10", "MRR", "targets", "us per event", box=None, pad_edge=False)
+
+    def row(name: str, of: dict[str, Any]) -> None:
+        if of.get("not_measured"):
+            table.add_row(name, str(of["not_measured"]))
+            return
+        figures = [f"{of[key]:.4f}" if of.get(key) is not None else "" for key in ("hr_at_10", "ndcg_at_10", "mrr")]
+        table.add_row(name, *figures, f"{of['targets']:,}", f"{of['us_per_event']:.1f}" if "us_per_event" in of else "")
+
+    row(shown["dataset"], shown)
+    for name, of in zip(("  first half", "  second half"), shown["halves"], strict=True):
+        row(name, of)
+    row("  first five events of a user", shown["cold"])
+    row("  later events", shown["warm"])
+    for scorer, of in shown.get("ablation", {}).items():
+        row(f"  without {scorer}", of)
+    for name, of in shown.get("peers", {}).items():
+        row(name, of)
+    if "oracle" in shown:
+        row("oracle", shown["oracle"])
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"coverage {shown['coverage']}, novelty {shown['novelty_bits']} bits, diversity {shown['diversity']}",
+        markup=False,
+    )
+    for note in shown["notes"]:
+        console.print(note, markup=False)

@@ -1,0 +1,200 @@
+"""Test, then learn: a log in, how well the workers' own ranking predicts it out, with peers beside it.
+
+For each liked item that its user has not had before, all items that the user has not had are ranked by what was learned
+from the events before it (Gama et al., 2013, "On evaluating stream learning algorithms"); then the event is learned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upwell.evaluation.peers import PEERS, judged
+from upwell.evaluation.ranking_log import RankingLog
+from upwell.ranking import kernel, learner
+from upwell.ranking.learner import SCORERS, STAGES, Tuning
+
+PLACES: Final = 10
+COLD: Final = 5
+"""A user is cold in the first events, so many."""
+_COMPARED: Final = 2_000
+"""Slates whose diversity is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay of e events found."""
+
+    rank: NDArray[np.int64]
+    """[e] candidates before the item that came; -1 where the event is no target."""
+    history: NDArray[np.int64]
+    """[e] the user's events before it."""
+    slates: NDArray[np.int32]
+    """[e, PLACES] rows, -1 where there are fewer."""
+    us_per_event: float
+    """Processor time of ranking and learning, us."""
+    shared: learner.Shared
+
+
+@dataclass(slots=True)
+class RankingEvaluation:
+    log: RankingLog
+    replayed: Replayed
+    ablation: dict[str, Replayed] = field(default_factory=dict)
+    """By scorer: the replay without it."""
+    peers: dict[str, tuple[NDArray[np.int64], float]] = field(default_factory=dict)
+    """By name: ranks as in `Replayed.rank`, and us per event."""
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Peers that could not run, and why."""
+    oracle: NDArray[np.int64] | None = None
+    """[e] ranks of the truth, where the stream is a generated one."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by JSON key."""
+        log, replayed = self.log, self.replayed
+        found: dict[str, Any] = {
+            "dataset": log.name,
+            "events": log.events,
+            "users": log.users,
+            "items": len(log.items),
+            **spans(replayed.rank, replayed.history),
+            "us_per_event": round(replayed.us_per_event, 2),
+            **beyond_accuracy(log, replayed.slates),
+            "notes": log.notes,
+        }
+        if self.oracle is not None:
+            found["oracle"] = spans(np.where(log.targets, self.oracle, -1), replayed.history)
+        if self.ablation:
+            found["ablation"] = {
+                name: {**figures(each.rank), "us_per_event": round(each.us_per_event, 2)}
+                for name, each in self.ablation.items()
+            }
+        if self.peers or self.lacking:
+            found["peers"] = {
+                **{
+                    name: {**spans(rank, replayed.history), "us_per_event": round(us, 2)}
+                    for name, (rank, us) in self.peers.items()
+                },
+                **{name: {"not_measured": why} for name, why in self.lacking.items()},
+            }
+        return found
+
+
+def evaluate(
+    log: RankingLog,
+    *,
+    tuning: Tuning = Tuning(),
+    peers: Iterable[str] = (),
+    ablation: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> RankingEvaluation:
+    """Replay a log, and where asked without each scorer, and with each of the named peers of `PEERS`."""
+    # Compiling, or reading what was compiled, is no part of the time per event.
+    replay(log.first(50), tuning)
+    found = RankingEvaluation(log, replay(log, tuning))
+    say(f"{log.name}: {found.replayed.us_per_event:.1f} us per event")
+    if ablation:
+        for scorer in SCORERS:
+            found.ablation[scorer] = replay(log, tuning, without=scorer)
+            say(f"without {scorer}: {figures(found.ablation[scorer].rank)}")
+    for name in peers:
+        try:
+            peer = PEERS[name](log)
+        except ImportError as missing:
+            found.lacking[name] = f"{missing.name} is missing: pip install 'upwell[evaluation]'"
+            continue
+        found.peers[name] = judged(peer, log)
+        say(f"{name}: {figures(found.peers[name][0])}")
+    return found
+
+
+def replay(log: RankingLog, tuning: Tuning = Tuning(), without: str | None = None) -> Replayed:
+    """One pass over a log with nothing learned before it; `without` names a scorer that is left out."""
+    items, events = len(log.items), log.events
+    tuning = learner.sized(tuning, items)
+    shared = learner.new(items, tuning)
+    shared.live[:] = log.live
+    shared.category[:] = log.category
+    if without is not None:
+        scorer = SCORERS.index(without)
+        shared.mix[:, scorer] = 0
+        shared.slopes[:, scorer] = np.inf
+    kernel.refresh(shared, tuning)
+    recent, room = learner.users(log.users, tuning), learner.lessons(1, tuning)
+    scratch = learner.scratch(items, len(log.categories))
+    rank, history = np.full(events, -1, np.int64), np.zeros(events, np.int64)
+    slates = np.full((events, PLACES), -1, np.int32)
+    start = time.process_time()
+    kernel.replay(shared, tuning, recent, scratch, room, log.stream, np.asarray(STAGES), rank, history, slates)
+    spent = time.process_time() - start
+    return Replayed(rank, history, slates, spent / max(events, 1) * 1e6, shared)
+
+
+def figures(rank: NDArray[np.int64]) -> dict[str, Any]:
+    """Measures of ranks (negative ones are no targets); one item is relevant in each ranking.
+
+    NDCG and MAP are cut at ten places, MRR is of the whole ranking. With one relevant item an average precision is the
+    reciprocal of its rank.
+    """
+    rank = rank[rank >= 0]
+    if not len(rank):
+        return {"targets": 0, "hr_at_10": None, "ndcg_at_10": None, "mrr": None, "map": None}
+    hit = rank < PLACES
+    return {
+        "targets": len(rank),
+        "hr_at_10": round(float(hit.mean()), 4),
+        "ndcg_at_10": round(float((hit / np.log2(rank + 2.0)).mean()), 4),
+        "mrr": round(float((1 / (rank + 1.0)).mean()), 4),
+        "map": round(float((hit / (rank + 1.0)).mean()), 4),
+    }
+
+
+def spans(rank: NDArray[np.int64], history: NDArray[np.int64]) -> dict[str, Any]:
+    """Figures of all targets, of both halves of the log, of cold and warm users, and without users' first events."""
+    half = np.arange(len(rank)) < len(rank) // 2
+
+    def of(where: NDArray[np.bool_]) -> dict[str, Any]:
+        return figures(np.where(where, rank, -1))
+
+    return {
+        **figures(rank),
+        "halves": [of(half), of(~half)],
+        "cold": of(history < COLD),
+        "warm": of(history >= COLD),
+        "with_history": of(history > 0),
+    }
+
+
+def beyond_accuracy(log: RankingLog, slates: NDArray[np.int32]) -> dict[str, Any]:
+    """Coverage: share of the candidates that were on a slate. Novelty: mean bits of surprise of a place, -log2 of its
+    item's share of the events so far. Diversity: mean of 1 - Jaccard over the categories of pairs on a slate.
+    """
+    shown = np.unique(slates[slates >= 0])
+    counts, bits = np.ones(len(log.items)), []
+    for at, item in enumerate(log.stream.item):
+        slate = slates[at][slates[at] >= 0]
+        if len(slate):
+            bits.append(-np.log2(counts[slate] / (at + len(counts))).mean())
+        counts[item] += 1
+    sets = np.zeros((len(log.items), len(log.categories) + 1), bool)
+    np.put_along_axis(sets, log.category, True, axis=1)
+    sets[:, 0] = False
+    apart = []
+    for slate in slates[np.linspace(0, len(slates) - 1, min(_COMPARED, len(slates))).astype(int)]:
+        held = sets[slate[slate >= 0]].astype(np.int64)
+        held = held[held.any(axis=1)]
+        if len(held) > 1:
+            both = held @ held.T
+            sizes = held.sum(axis=1)
+            unlike = 1 - both / (sizes[:, None] + sizes[None, :] - both)
+            apart.append(unlike[np.triu_indices(len(held), 1)].mean())
+    return {
+        "coverage": round(len(shown) / max(int(log.live.sum()), 1), 4),
+        "novelty_bits": round(float(np.mean(bits)), 3) if bits else None,
+        "diversity": round(float(np.mean(apart)), 4) if apart else None,
+    }
