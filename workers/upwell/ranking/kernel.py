@@ -15,17 +15,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-<<<<<<< Updated upstream
 from numba import types, uintp
 from numba.extending import intrinsic
 
 from upwell.ranking.compiled import compiled_exactly
 
-=======
-from numba import njit, types, uintp
-from numba.extending import intrinsic
-
->>>>>>> Stashed changes
 ONE, TWO, THREE, FOUR = uintp(1), uintp(2), uintp(3), uintp(4)
 """Unsigned indices: signed ones cost a check for negative values at every access."""
 GAIN_LIMIT = 1e15
@@ -64,11 +58,7 @@ def _add4(_: Any, to: Any, at: Any, of: Any, where: Any, a: Any, b: Any, c: Any,
     return types.void(to, at, of, where, a, b, c, d), generate
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def _logarithms(x, count, scratch):
     """Natural logarithms of x[:count] > 0 in place, to 1e-5: exponent and a polynomial of the mantissa, vectorised."""
     bits = x.view(np.int32)
@@ -85,11 +75,7 @@ def _logarithms(x, count, scratch):
         x[k] = (x[k] + p) * np.float32(0.6931472)
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def stage_of(events, bounds):
     """Which span of history lengths a user with so many events is in."""
     stage = 0
@@ -98,11 +84,7 @@ def stage_of(events, bounds):
     return stage
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def _derive(shared, tuning, item):
     """An item's features that do not depend on the user, from its counts."""
     fixed, count = shared.fixed[item], shared.counts[item]
@@ -114,11 +96,7 @@ def _derive(shared, tuning, item):
     shared.damp[item] = (count + 1) ** (-tuning.damping)
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def _mix_fixed(shared, item):
     fixed = shared.fixed[item]
     for stage in range(shared.base.shape[0]):
@@ -128,38 +106,18 @@ def _mix_fixed(shared, item):
         )
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
 def refresh(shared, tuning):
     """All derived arrays, and each stage's best items by what does not depend on the user."""
     items, stages = len(shared.counts), shared.base.shape[0]
     if not items:
         return
-=======
-@njit(cache=True)
-def derive(shared, tuning, rows):
-    """The derived arrays of some items, but for each stage's best ones."""
-    for k in range(len(rows)):
-        item = rows[k]
-        _derive(shared, tuning, item)
-        for stage in range(shared.base.shape[0]):
-            fresh = shared.popular_at[stage, item] / shared.gain[2 + stage]
-            shared.fixed[item, 5 + stage] = math.log(fresh + 0.1)
-        _mix_fixed(shared, item)
-
-
-@njit(cache=True)
-def refresh(shared, tuning):
-    """All derived arrays, and each stage's best items by what does not depend on the user."""
-    items, stages = len(shared.counts), shared.base.shape[0]
->>>>>>> Stashed changes
     for item in range(items):
         _derive(shared, tuning, item)
         for stage in range(stages):
             fresh = shared.popular_at[stage, item] / shared.gain[2 + stage]
             shared.fixed[item, 5 + stage] = math.log(fresh + 0.1)
         _mix_fixed(shared, item)
-<<<<<<< Updated upstream
     places = min(shared.top.shape[1], items)
     for stage in range(stages):
         values = np.where(shared.live, shared.base[stage], LEAST)
@@ -174,15 +132,6 @@ def refresh(shared, tuning):
 
 
 @compiled_exactly
-=======
-    for stage in range(stages):
-        order = np.argsort(-np.where(shared.live, shared.base[stage], LEAST))
-        for place in range(shared.top.shape[1]):
-            shared.top[stage, place] = order[min(place, items - 1)]
-
-
-@njit(cache=True)
->>>>>>> Stashed changes
 def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
     """Score the user's candidates: neighbours of the last items and the stage's best, without the `gone` ones.
 
@@ -264,11 +213,7 @@ def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
     return np.int64(found)
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def best(scratch, found, slate, slate_scores, slate_at):
     """The candidates with the highest scores, best first, the lower row where scores are equal. Returns their number.
 
@@ -296,11 +241,7 @@ def best(scratch, found, slate, slate_scores, slate_at):
     return held
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def feature_of(shared, scratch, k, stage, out):
     """Features of candidate k by scorer: with the stage's mix they sum up to its score."""
     fixed = shared.fixed[uintp(scratch.rows[k])]
@@ -310,11 +251,7 @@ def feature_of(shared, scratch, k, stage, out):
     out[9] = scratch.feature[4, k]
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def gradient(shared, scratch, found, target, stage, out):
     """Gradient of log softmax(score)[target] by the mix, into `out` [scorers] float32.
 
@@ -348,11 +285,7 @@ def gradient(shared, scratch, found, target, stage, out):
     return True
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def note(tuning, recent, slot, item, valence, now, stage, lessons, row):
     """Write down what one event teaches, its user's last items included: a row of `lessons`, all but the gradient."""
     events = recent.events[slot]
@@ -365,11 +298,7 @@ def note(tuning, recent, slot, item, valence, now, stage, lessons, row):
         lessons.soon[row, back] = now - recent.time[slot, at] < tuning.burst_ms
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def remember(tuning, recent, slot, item, valence, now):
     """Append an event to the user's last ones."""
     at = recent.events[slot] % tuning.last
@@ -377,11 +306,7 @@ def remember(tuning, recent, slot, item, valence, now):
     recent.events[slot] += 1
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def _place(shared, tuning, item, other):
     """Where `other`'s weights are among the neighbours of `item`; a weak neighbour makes room where there is none.
 
@@ -401,12 +326,7 @@ def _place(shared, tuning, item, other):
         place, begin = first + filled, np.float32(0)
         shared.filled[item] += 1
     else:
-<<<<<<< Updated upstream
         look = uintp(shared.clock[0] * 7919 + item * 31) % places
-=======
-        # No row is in it: rows are numbered by each worker on its own.
-        look = uintp(shared.clock[0] * 7919) % places
->>>>>>> Stashed changes
         place = first + look
         for _ in range(SAMPLED):
             look = look + ONE if look + ONE < places else uintp(0)
@@ -420,11 +340,7 @@ def _place(shared, tuning, item, other):
     return at
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def learn(shared, tuning, lessons, row):
     """Apply one row of `lessons` to the shared state."""
     item, valence, stage = lessons.item[row], lessons.valence[row], lessons.stage[row]
@@ -480,22 +396,14 @@ def learn(shared, tuning, lessons, row):
         refresh(shared, tuning)
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def apply(shared, tuning, lessons, count):
     """Apply the first `count` rows in their order."""
     for row in range(count):
         learn(shared, tuning, lessons, row)
 
 
-<<<<<<< Updated upstream
 @compiled_exactly
-=======
-@njit(cache=True)
->>>>>>> Stashed changes
 def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage_at, slates):
     """Test, then learn: rank for each event's user what the user has not had, then learn from the event.
 
@@ -537,47 +445,3 @@ def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage
         remember(tuning, recent, slot, item, valence, now)
         earlier[e] = last[slot]
         last[slot] = e
-<<<<<<< Updated upstream
-=======
-
-
-@njit(cache=True)
-def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratch, lessons, row):
-    """Write down what one event teaches, the gradient included where it is a like of a candidate not had before."""
-    stage = stage_of(recent.events[slot], bounds)
-    note(tuning, recent, slot, item, valence, now, stage, lessons, row)
-    taught = valence >= tuning.liked and shared.live[item]
-    for k in range(len(gone)):
-        taught &= gone[k] != item
-    if taught:
-        found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
-        taught = gradient(shared, scratch, found, item, stage, lessons.gradient[row])
-    lessons.taught[row] = taught
-
-
-@njit(cache=True)
-def shortlist(shared, tuning, recent, slot, now, gone, bounds, scratch, slate, slate_scores, slate_at):
-    """Score a user's candidates and take the best ones. Returns (how many, the user's stage, all candidates)."""
-    stage = stage_of(recent.events[slot], bounds)
-    found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
-    return best(scratch, found, slate, slate_scores, slate_at), stage, found
-
-
-@njit(cache=True)
-def parts(shared, tuning, recent, slot, slate, out):
-    """What each of the user's last events adds to the sums of each item of a slate, newest first: `together`,
-    into out [items, last]."""
-    out[:] = 0
-    near = np.float32(1)
-    events = recent.events[slot]
-    for back in range(min(events, tuning.last)):
-        at = (events - 1 - back) % tuning.last
-        item = recent.item[slot, at]
-        first = item * tuning.neighbours
-        a = near * shared.damp[item]
-        for m in range(first, first + shared.filled[item]):
-            for k in range(len(slate)):
-                if shared.neighbour[m] == slate[k]:
-                    out[k, back] = a * shared.weight[4 * m]
-        near *= tuning.decay
->>>>>>> Stashed changes

@@ -41,11 +41,7 @@ class Tuning(NamedTuple):
     """Events of a user that are looked at."""
     neighbours: int = 256
     """Neighbours kept of each item."""
-<<<<<<< Updated upstream
     tops: int = 128
-=======
-    tops: int = 64
->>>>>>> Stashed changes
     """Candidates by what does not depend on the user, for each stage."""
     decay: np.float32 = np.float32(0.9)
     """Each step back counts this much less; likewise decay_next, decay_category."""
@@ -61,27 +57,16 @@ class Tuning(NamedTuple):
     """Events of a user this near to each other are a burst."""
     session_ms: int = 600_000
     """Bursts are looked at from items this near."""
-<<<<<<< Updated upstream
     growth: tuple[float, float, float] = (1 / 0.998, 1 / 0.98, 1 / 0.998)
-=======
-    growth: tuple[float, float, float] = (1 / 0.9995, 1 / 0.99, 1 / 0.998)
->>>>>>> Stashed changes
     """Growth of an event's weight from event to event: popular, popular now, popular here (of a stage's events)."""
     liked: np.float32 = np.float32(0.5)
     """An event of at least this valence is a like."""
     most: np.float32 = np.float32(50_000)
     """Events of an item at which its counts are halved."""
-<<<<<<< Updated upstream
     rate: np.float32 = np.float32(0.1)
     """Step of the mix."""
     refresh: int = 512
     """Events between two refreshes of what is derived; a larger catalogue is refreshed once per quarter of its size."""
-=======
-    rate: np.float32 = np.float32(0.05)
-    """Step of the mix."""
-    refresh: int = 2_048
-    """Events between two refreshes of what is derived; a larger catalogue is refreshed once per its size."""
->>>>>>> Stashed changes
 
 
 class Shared(NamedTuple):
@@ -219,13 +204,8 @@ def new(items: int, tuning: Tuning) -> Shared:
 
 
 def sized(tuning: Tuning, items: int) -> Tuning:
-<<<<<<< Updated upstream
     """The same with refreshes as rare as the catalogue is large, so that the cost per event stays the same."""
     return tuning._replace(refresh=max(tuning.refresh, items // 4))
-=======
-    """The same with refreshes as rare as the catalogue is large, so that their cost per event stays the same."""
-    return tuning._replace(refresh=max(tuning.refresh, items))
->>>>>>> Stashed changes
 
 
 def users(count: int, tuning: Tuning) -> Recent:
@@ -289,11 +269,8 @@ def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: in
     places, old = tuning.neighbours, len(held["counts"])
     if len(held["neighbour"]) != old * places or held["mix"].shape != shared.mix.shape or len(rows) != old:
         raise ValueError("the snapshot was made with other neighbours, stages or scorers")
-<<<<<<< Updated upstream
     if not old:
         return shared
-=======
->>>>>>> Stashed changes
     for name in STATE:
         into, value = getattr(shared, name), held[name]
         if name in _BY_ITEM:
