@@ -59,10 +59,11 @@ _INSTRUCTIONS: Final[Mapping[TextKind, str]] = {
     TextKind.ANSWER: f'Answer the question about this item from these facts, or say: "{NOT_SAID}"',
     TextKind.SUMMARY: "Summarise what reviewers say about this item in one or two sentences. Use only these reviews.",
 }
+_IT: Final = r"(?:it|this|that|one|the (?:film|movie|book|show|game|album|item))"
 _ABOUT: Final[Mapping[str, str]] = {
     "director": r"direct(?:s|ed|ors?|ing)|who made|who is behind", "cast": r"stars?|starring|cast|act(?:ors?|resse?s?)|who plays|plays in|who is in it",
     "writer": r"writers?|wrote|written", "author": r"authors?|wrote|written",
-    "runtime": r"how long|runtime|running time|how many minutes|it last", "price": r"prices?|it costs?|how much (?:is|for|does it cost)|what do you charge",
+    "runtime": rf"how long (?:is|does|was|will) {_IT}|runtime|running time|how many minutes", "price": rf"prices?|{_IT} costs?|how much (?:is|for|does) {_IT}",
     "year": r"what year|which year|how old|when (?:was|did|were|is it from)|released?|come out", "language": r"languages?",
     "country": r"where (?:was|is it from|is it made|does it come|do they make)|country|countries", "brand": r"brands?|who makes|manufacturer",
     "material": r"materials?|made (?:out )?of", "colour": r"colou?rs?", "weight": r"weights?|weighs?|how heavy",
