@@ -117,6 +117,8 @@ class Flight:
 
     batch: list[Pending]
     future: Future[Written]
+    began: int
+    """ms since the epoch."""
 
 
 class Pipeline:
@@ -146,6 +148,8 @@ class Pipeline:
         self.epochs: dict[Partition, int] = {}
         self.paused: set[Partition] = set()
         self.flight: Flight | None = None
+        self.landed = self.took = 0
+        """When the last one ended, and how long it took, ms."""
         self.gathering_since = 0
         self.late: list[Pending] = []
         """Requests that waited too long for the model: the template answers."""
@@ -305,7 +309,7 @@ class Pipeline:
         if self.late_flight is None and self.late:
             batch = together(self.late[:READ])
             self.late = self.late[len(batch) :]
-            self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False))
+            self.late_flight = Flight(batch, self.threads.submit(self.writer.write, batch, model=False), now)
         if self.making is None and self.unmade and self.studio is not None:
             answer = self.unmade.pop(0)
             self.making = (answer, self.threads.submit(self.studio.illustrate, answer))
@@ -319,13 +323,16 @@ class Pipeline:
         batch = self.waiting.take(affordable)
         if batch:
             self.gathering_since = 0
-            # Several candidates are for times when nobody waits for them.
-            spare = 0 if len(self.waiting) else self.budget.spare(len(batch), now)
-            self.flight = Flight(batch, self.threads.submit(self.writer.write, batch, spare=spare))
+            # Several candidates are for times when nobody waits for them, and for a model that is idle half of its time.
+            rested = now - self.landed >= self.took
+            spare = self.budget.spare(len(batch), now) if rested and not len(self.waiting) else 0
+            self.flight = Flight(batch, self.threads.submit(self.writer.write, batch, spare=spare), now)
 
     def _collect(self) -> None:
         if self.flight is not None and self.flight.future.done():
             flight, self.flight = self.flight, None
+            self.landed = _now()
+            self.took = self.landed - flight.began
             written = self._written(flight)
             if written is None:
                 for pending in flight.batch:
