@@ -250,6 +250,6 @@ def _gains(
             if computed[group, count] != taken:
                 computed[group, count] = taken
                 before = rest * held[group] + SMOOTHING * wanted[group] * (taken + 1)
-                logs[group, count] = wanted[group] * np.log1p(rest / count / before) if before > 0 else 0.0
+                logs[group, count] = wanted[group] * np.log(1 + rest / count / before) if before > 0 else 0.0
             total += logs[group, count]
         gain[i] = calibration * total
