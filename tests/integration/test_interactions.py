@@ -329,3 +329,52 @@ def rewind(stream: Stream) -> None:
         return all(partition.error is None for partition in answer)
 
     eventually(done, 30, "the static member's session to end")
+
+
+@pytest.fixture
+def learning(stack: Stack, prefix: str) -> Iterator[Stream]:
+    made = Stream(
+        stack, prefix, ranking={"scorer": "learned"}, statistics={"snapshot_s": 0.2}, profiles={"flush_ms": 100}
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_what_users_take_after_what_is_learned_by_all_and_outlives_a_worker(learning: Stream) -> None:
+    """Half of the users take b right after a; whoever takes a is shown b, and why, also by a worker started anew."""
+    stream = learning
+    ids = stream.features(60)
+    a, b = ids[:2]
+    number = 0
+
+    def take(user: str, item: str) -> None:
+        nonlocal number
+        number += 1
+        stream.event(number, user, item)
+
+    chance = random.Random(5)
+    for user in range(40):
+        for item in (a, b) if user % 2 else chance.sample(ids[2:], 2):
+            take(f"u{user}", item)
+    stream.flush()
+    with stream.reading(Topic.RANKINGS) as log:
+        with stream.worker("interactions"):
+            assert_numbering(rankings(log.until(lambda found: total(found) == 80)))
+            eventually(lambda: learned(stream) == 80, 30, "80 lessons are in the log")
+            take("ann", a)
+            stream.flush()
+            first = rankings(log.until(lambda found: total(found) == 81))["ann"][-1].items[0]
+            assert first.item_id == b
+            assert [reason.item_id for reason in first.reasons if reason.kind == "similar"] == [a]
+            eventually(lambda: stream.rows("SELECT next_offset FROM statistics_snapshots") != [], 30, "a snapshot")
+        with stream.worker("interactions"):
+            take("bob", a)
+            stream.flush()
+            assert rankings(log.until(lambda found: total(found) == 82))["bob"][-1].items[0].item_id == b
+
+
+def learned(stream: Stream) -> int:
+    """Lessons that are committed to the log."""
+    return sum(len(msgspec.json.decode(m.value(), type=Statistics).lessons) for m in stream.read(Topic.STATISTICS))

@@ -191,6 +191,12 @@ class Ranking(Group):
     emit: Literal["coalesced", "every_event"] = Field(
         "coalesced", description="One ranking per user and batch, or per event."
     )
+    scorer: Literal["vectors", "learned"] = Field(
+        "vectors",
+        description="`vectors`: profile, last liked items and popularity, by the weights below. `learned`: what all users "
+        "take after what, learned from every event, with the vectors for items of few events.",
+    )
+    weight_content: float = Field(2.0, ge=0, description="`learned`: weight of an item's vector while nobody had it.")
     weight_taste: float = Field(0.35, description="Share of the long-term profile's cosine.")
     weight_recent: float = Field(0.45, description="Share of the cosine with the last liked items.")
     weight_popular: float = Field(0.4, description="Share of decayed popularity.")

@@ -306,6 +306,24 @@ class ReactionCount(Contract, array_like=True, gc=False):
     liked: int
 
 
+class Lesson(Contract, array_like=True, gc=False):
+    """What one event teaches the ranking: what was taken, after what. Items are places in the record's `lesson_items`."""
+
+    item: int
+    valence: float
+    """Of the event: its weight, in [-1, 1]."""
+    stage: int
+    """Which span of history lengths the user was in."""
+    before: list[int]
+    """The user's last items before it, newest first."""
+    valences: list[float]
+    """Theirs."""
+    soon: int
+    """Bit b is set where the b-th of them was within a minute."""
+    gradient: list[float] = []
+    """By which each scorer's weight should have been another, seen with what was learned by then; empty: not told."""
+
+
 class Statistics(Contract, omit_defaults=False):
     """`statistics` (internal), key shard: what one transaction of an interactions worker adds to shared learning.
     Validated, deduplicated and coalesced per batch."""
@@ -318,6 +336,10 @@ class Statistics(Contract, omit_defaults=False):
     state_version: int = 1
     reactions: list[ReactionCount] = []
     """Feedback to contents, by arm."""
+    lesson_items: list[str] = []
+    """Item ids that the lessons name."""
+    lessons: list[Lesson] = []
+    """In log order."""
 
 
 class Trend(Contract, omit_defaults=False):

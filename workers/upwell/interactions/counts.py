@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from upwell.events.contracts import CategoryCount, ItemCount, ReactionCount, Statistics
+from upwell.interactions.lessons import Taught
 from upwell.interactions.readers import SHARD
 from upwell.ranking.catalogue import Catalogue
 
@@ -22,6 +23,8 @@ class Counts:
     weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     reactions: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     newest: int = 0
+    taught: Taught | None = None
+    """None where the ranking does not learn."""
 
     def add(self, item_id: str, time_ms: int, weight: float) -> None:
         key = (item_id, time_ms - time_ms % self.window_ms)
@@ -46,10 +49,12 @@ class Counts:
         items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
         named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
         size = COUNTS_PER_RECORD
-        records = [
-            Statistics(shard=SHARD, items=items[i : i + size], categories=named[i : i + size], ts=self.newest)
-            for i in range(0, max(len(items), len(named)), size)
-        ]
+        lessons = list(self.taught.records(catalogue.ids, size)) if self.taught is not None else []
+        records = []
+        for number in range(max(-(-len(items) // size), -(-len(named) // size), len(lessons))):
+            part = slice(number * size, (number + 1) * size)
+            ids, told = lessons[number] if number < len(lessons) else ([], [])
+            records.append(Statistics(SHARD, items[part], named[part], self.newest, lesson_items=ids, lessons=told))
         if records:
             records[0].reactions = [ReactionCount(name, w, *totals) for (name, w), totals in self.reactions.items()]
         return records

@@ -41,7 +41,7 @@ def head_changed(
     head = ranking.items[0]
     row, last = catalogue.row(head.item_id), liked[-EVIDENCE:]
     adds = {reason.kind for reason in head.reasons}
-    nearest, latest = witnesses(catalogue.vectors, row, last) if "similar" in adds else ([], [])
+    nearest, latest = witnesses(catalogue.vectors, row, last) if adds & {"similar", "new"} else ([], [])
     taste = tastes(catalogue.categories[row], [catalogue.categories[n] for n in last.tolist()], TASTES)
     offered = {
         "similar": bool(nearest),

@@ -17,7 +17,9 @@ from upwell.events.hashing import key64
 from upwell.interactions.history import History
 from upwell.ranking.arms import Reactions
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.learner import Recent
 from upwell.ranking.profile import EMPTY_BASE, add, decay
+from upwell.ranking.ranker import Ranker
 from upwell.store.profiles import STATE_VERSION, ProfileRow
 
 
@@ -52,8 +54,10 @@ _decode_reactions = msgspec.json.Decoder(Reactions).decode
 class Profiles:
     """Slots of users. `vectors`, `bases`, `versions` … are arrays by slot."""
 
-    def __init__(self, capacity: int, catalogue: Catalogue, half_life_ms: float) -> None:
+    def __init__(self, capacity: int, catalogue: Catalogue, half_life_ms: float, ranker: Ranker | None = None) -> None:
         self.capacity = capacity
+        self.ranker = ranker
+        """None where the ranking does not learn."""
         self.catalogue = catalogue
         self.half_life_ms = half_life_ms
         room = min(capacity, 1024)
@@ -76,6 +80,8 @@ class Profiles:
         self.triggered: list[str | None] = [None] * room
         self.reactions: list[Reactions] = [{}] * room
         """Feedback to contents."""
+        self.recent = ranker.users(room) if ranker is not None else None
+        """Last events, as the ranking looks at them; follows from the histories."""
         self.waiting: dict[int, set[int]] = {}
         """Item hash to slots with events that wait for its vector."""
         self.model_version = ""
@@ -270,6 +276,8 @@ class Profiles:
         if stale:
             self._rebuild(slot, history, rows)
             events = history.events()
+        if self.ranker is not None and self.recent is not None:
+            self.ranker.recall(self.recent, slot, events)
         for index in np.flatnonzero(events["applied"] == 0):
             item, found = int(events["item"][index]), int(rows[index])
             if found >= 0 and self.catalogue.known[found]:
@@ -321,6 +329,8 @@ class Profiles:
         self.slates[slot] = []
         self.triggered[slot] = None
         self.reactions[slot] = {}
+        if self.recent is not None:
+            self.recent.events[slot] = 0
         return slot
 
     def _release(self, user_id: str, slot: int) -> None:
@@ -359,6 +369,8 @@ class Profiles:
             wider(self.generations), wider(self.versions), wider(self.revisions),
         )  # fmt: skip
         self.event_times, self.partitions = wider(self.event_times), wider(self.partitions)
+        if self.recent is not None:
+            self.recent = Recent(*(wider(held) for held in self.recent))
         self.used, self.changed = wider(self.used), wider(self.changed)
         self.user_ids += [""] * more
         self.histories += [History()] * more

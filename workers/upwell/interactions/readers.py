@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,9 +25,11 @@ from upwell.bus.reader import LogReader, bounds
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode
 from upwell.events.contracts import ItemFeatures, Statistics
+from upwell.interactions import lessons
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.popularity import Popularity
+from upwell.ranking.ranker import Ranker
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
 from upwell.store.snapshots import SnapshotStore
@@ -43,6 +48,9 @@ class Learned(msgspec.Struct, array_like=True):
     arms_base: int = 0
     arms: dict[str, list[float]] = {}
     """Arm to [shown, liked]."""
+    ranking_items: list[str] = []
+    ranking: dict[str, lessons.Array] = {}
+    """State of the ranking, its items in the order of `ranking_items`."""
 
 
 LOOK_S = 1.0
@@ -203,12 +211,17 @@ class StatisticsReader:
         popularity: Popularity,
         arms: Arms,
         store: SnapshotStore,
+        ranker: Ranker | None = None,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
         self.catalogue = catalogue
         self.popularity = popularity
         self.arms = arms
+        self.ranker = ranker
+        """None where the ranking does not learn."""
         self._store = store
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._writing: Future[bool] | None = None
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
         self._next_snapshot = time.monotonic() + self._snapshot_s
@@ -229,7 +242,21 @@ class StatisticsReader:
             log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
         self.popularity.restore(held.base, [self.catalogue.row(item) for item in held.items], held.sums)
         self.arms.base, self.arms.sums = held.arms_base, held.arms
+        if self.ranker is not None and not self._restore_ranking(self.ranker, held):
+            # What the ranking learns is a function of the whole log, as it is still there.
+            self.popularity.restore(0, [], [])
+            self.arms.base, self.arms.sums = 0, {}
+            return low
         return max(offset, low)
+
+    def _restore_ranking(self, ranker: Ranker, held: Learned) -> bool:
+        rows = np.array([self.catalogue.row(item) for item in held.ranking_items], np.int64)
+        try:
+            ranker.restore(lessons.unpacked(held.ranking, ranker.tuning), rows)
+        except (ValueError, KeyError) as error:
+            log.warning("snapshot.other_ranking", reason=str(error))
+            return False
+        return True
 
     def to_end(self) -> None:
         for batch in self._reader.to_end():
@@ -242,16 +269,27 @@ class StatisticsReader:
             self.snapshot()
 
     def snapshot(self) -> None:
-        """Write a snapshot, where something was learned since the last one and this worker is the elected writer."""
+        """Write a snapshot, where something was learned since the last one and this worker is the elected writer.
+
+        What is learned is copied here, and packed and written by another thread: a large state takes a while.
+        """
         self._next_snapshot = time.monotonic() + self._snapshot_s
         position = self._reader.positions.get(SHARD, 0)
-        if position > self._stored:
-            popularity, arms = self.popularity, self.arms
-            state = Learned(popularity.half_life_ms, *popularity.state(self.catalogue.ids), arms.base, arms.sums)
-            self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(state))
-            self._stored = position
+        if position <= self._stored or (self._writing is not None and not self._writing.done()):
+            return
+        popularity, arms, ids = self.popularity, self.arms, list(self.catalogue.ids)
+        held = Learned(popularity.half_life_ms, *popularity.state(ids), arms.base, deepcopy(arms.sums))
+        state = self.ranker.state() if self.ranker is not None else {}
+        self._writing = self._writer.submit(self._write, position, held, state, ids)
+        self._stored = position
+
+    def _write(self, position: int, held: Learned, state: dict[str, NDArray[Any]], ids: list[str]) -> bool:
+        if state:
+            held.ranking_items, held.ranking = ids, lessons.packed(state, len(ids))
+        return self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(held))
 
     def close(self) -> None:
+        self._writer.shutdown(wait=True)
         self._reader.close()
 
     def _learn(self, batch: list) -> None:  # type: ignore[type-arg]
@@ -269,3 +307,13 @@ class StatisticsReader:
             )
             for reaction in statistics.reactions:
                 self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
+            if self.ranker is not None and statistics.lessons:
+                self._take_lessons(self.ranker, message.offset(), statistics)
+
+    def _take_lessons(self, ranker: Ranker, offset: int, statistics: Statistics) -> None:
+        rows = [self.catalogue.row(item) for item in statistics.lesson_items]
+        ranker.fit()
+        try:
+            ranker.learn(*lessons.read(rows, statistics.lessons, ranker.tuning, ranker.stages))
+        except ValueError as error:
+            log.error("lessons.unreadable", offset=offset, error=str(error))

@@ -35,11 +35,12 @@ from upwell.events.contracts import (
 )
 from upwell.events.hashing import arm_of, identifier, key64
 from upwell.interactions.counts import Counts
+from upwell.interactions.lessons import Taught
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
 from upwell.interactions.profiles import OtherModel, Profiles, Shown
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
-from upwell.interactions.slate import ranked_items
+from upwell.interactions.slate import had, ranked_items, with_reasons
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking import scoring
@@ -47,6 +48,7 @@ from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.popularity import Popularity
 from upwell.ranking.profile import unit
+from upwell.ranking.ranker import Ranker
 from upwell.ranking.scoring import Mix
 from upwell.settings import Settings
 from upwell.store import database
@@ -78,7 +80,9 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
     arms = Arms(settings.content.feedback_half_life_days * DAY_MS)
     snapshots = SnapshotStore(settings.postgres)
-    statistics = StatisticsReader(settings, admin, catalogue, popularity, arms, snapshots)
+    learned = settings.ranking.scorer == "learned"
+    ranker = Ranker(catalogue, settings.ranking.weight_content) if learned else None
+    statistics = StatisticsReader(settings, admin, catalogue, popularity, arms, snapshots, ranker)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
         features.to_end()
@@ -86,7 +90,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
         source = Log(clients.group_id(kafka, WORKER), identity.cluster_id(admin), identity.topic_id(admin, name), name)
         store = ProfileStore(connections, source)
-        profiles = Profiles(settings.profiles.cache_users, catalogue, settings.profiles.half_life_days * DAY_MS)
+        half_life_ms = settings.profiles.half_life_days * DAY_MS
+        profiles = Profiles(settings.profiles.cache_users, catalogue, half_life_ms, ranker)
         features.keep_deleted(store.deleted_vectors(features.model_version))
         write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
         ownership = Ownership(store, profiles, write_behind)
@@ -145,6 +150,7 @@ class Pipeline:
         self.popularity = statistics.popularity
         self.arms = statistics.arms
         self.catalogue = profiles.catalogue
+        self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
         self.rules = validate.Rules.of(settings)
         self.mix = Mix(settings.ranking.weight_taste, settings.ranking.weight_recent, settings.ranking.weight_popular)
@@ -223,7 +229,8 @@ class Pipeline:
             self.write_behind.landed,
         )
         loaded = time.perf_counter()
-        counts = Counts(self.settings.statistics.window_s * 1000)
+        taught = Taught(self.ranker.tuning) if self.ranker is not None else None
+        counts = Counts(self.settings.statistics.window_s * 1000, taught=taught)
         changed: set[int] = set()
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
@@ -317,6 +324,7 @@ class Pipeline:
                     continue
                 changed.add(slot)
                 reaction = self._react(slot, event, weight)
+                self._remember(slot, event, weight, counts.taught if live else None)
                 if not live:
                     continue
                 user.events += 1
@@ -337,6 +345,20 @@ class Pipeline:
         self._write_ahead([user.slot for user in again if user.moved])
         return list(touched.values())
 
+    def _remember(self, slot: int, event: Interaction, weight: float, taught: Taught | None) -> None:
+        """Let the ranking know of an event just applied; what it teaches goes into `taught`."""
+        ranker, recent = self.ranker, self.profiles.recent
+        if ranker is None or recent is None or not weight:
+            return
+        assert event.item_id is not None
+        row = self.catalogue.row(event.item_id)
+        if taught is not None:
+            ranker.fit()
+            gone = had(self.profiles.histories[slot].events()[:-1])
+            at = taught.place()  # may move the rows
+            ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
+        ranker.remember(recent, slot, row, weight, event.ts)
+
     def _react(self, slot: int, event: Interaction, weight: float) -> tuple[str, tuple[int, int]] | None:
         """Take feedback to a content into the profile; its arm, and what it adds to shown and liked."""
         if event.content_id is None or (name := arm_of(event.content_id)) not in validate.ARMS:
@@ -356,38 +378,45 @@ class Pipeline:
         """Re-rank users and say what follows from it: rankings, and triggers where the head has changed."""
         if not touched:
             return []
-        slots = [user.slot for user in touched]
-        slates, liked = self._score(slots)
+        ranked, liked = self._score([user.slot for user in touched])
         now = time.time_ns() // 1_000_000
         outputs: list[Output] = []
         for number, user in enumerate(touched):
-            items = ranked_items(self.catalogue, slates, number, liked[number])
+            items = ranked[number]
             cause = "events" if user.events else "position_moved" if user.moved else "rank_request"
             outputs += self._publish(user, items, liked[number], cause, now)
         return outputs
 
-    def _score(self, slots: list[int]) -> tuple[scoring.Slates, list[NDArray[np.int64]]]:
-        catalogue, profiles = self.catalogue, self.profiles
+    def _score(self, slots: list[int]) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
+        """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
+        catalogue, profiles, ranking = self.catalogue, self.profiles, self.settings.ranking
         count = len(catalogue)
         seen, liked = [], []
         for slot in slots:
             events = profiles.histories[slot].events()
-            rows, weights = events["row"].astype(np.int64), events["weight"]
-            there = rows >= 0
-            seen.append(rows[there & (weights != 0)])
-            liked.append(rows[there & (weights > 0) & (events["applied"] == 1)])
+            seen.append(had(events))
+            liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
         vectors = catalogue.vectors[:count]
+        taste, recent = unit(profiles.vectors[slots]), scoring.recent_interest(vectors, liked, ranking.recent)
+        if self.ranker is not None and profiles.recent is not None:
+            self.ranker.fit()
+            interests = np.float32(self.mix.taste) * taste + np.float32(self.mix.recent) * recent
+            times = profiles.event_times[slots]
+            chosen = self.ranker.rank(profiles.recent, slots, times, seen, interests, catalogue.ties, ranking.slate)
+            return [
+                with_reasons(catalogue, one, own, int(now)) for one, own, now in zip(chosen, liked, times, strict=True)
+            ], liked
         slates = scoring.best(
-            unit(profiles.vectors[slots]),
-            scoring.recent_interest(vectors, liked, self.settings.ranking.recent),
+            taste,
+            recent,
             vectors,
             self.popularity.scores(count),
             catalogue.live[:count],
             seen,
             self.mix,
-            self.settings.ranking.slate,
+            ranking.slate,
         )
-        return slates, liked
+        return [ranked_items(catalogue, slates, number, liked[number]) for number in range(len(slots))], liked
 
     def _publish(
         self, user: Touched, items: list[RankedItem], liked: NDArray[np.int64], cause: str, now: int
@@ -494,11 +523,11 @@ class Pipeline:
         slots = [user.slot for user in touched]
         self.profiles.revisions[slots] += 1
         self._write_ahead(slots)
-        slates, liked = self._score(slots)
+        ranked, liked = self._score(slots)
         now = time.time_ns() // 1_000_000
         outputs = []
         for number, user in enumerate(touched):
-            items = ranked_items(self.catalogue, slates, number, liked[number])
+            items = ranked[number]
             outputs += self._publish(user, items, liked[number], "item_deleted", now)
         concerned = {int(self.profiles.partitions[slot]) for slot in slots}
         positions = {p: self.ownership.committed[p.number] for p in self.bus.assigned if p.number in concerned}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,10 @@ class Catalogue:
         self.known: NDArray[np.bool_] = np.zeros(capacity, bool)
         self.live: NDArray[np.bool_] = np.zeros(capacity, bool)
         self.quality: NDArray[np.float32] = np.zeros(capacity, np.float32)
+        self.ties: NDArray[np.uint64] = np.zeros(capacity, np.uint64)
+        """Hashes of the ids: an order among equals that all workers share."""
+        self.changed: set[int] = set()
+        """Rows that became candidates, or changed as such, or are none any more; whoever follows them empties it."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -35,6 +41,7 @@ class Catalogue:
             if row == len(self.known):
                 self._grow()
             self.rows[item_id] = row
+            self.ties[row] = int.from_bytes(blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
             self.ids.append(item_id)
             self.titles.append("")
             self.categories.append([])
@@ -65,11 +72,13 @@ class Catalogue:
         self.quality[row] = quality
         self.titles[row] = title
         self.categories[row] = categories
+        self.changed.add(row)
         return row, bool(new)
 
     def forget_vectors(self) -> None:
         """Begin anew with another model's vectors: rows and titles stay, nothing is known or a candidate any more."""
         self.vectors = np.zeros((len(self.known), 0), np.float32)
+        self.changed.update(np.flatnonzero(self.live).tolist())
         self.known[:] = False
         self.live[:] = False
 
@@ -79,6 +88,7 @@ class Catalogue:
         if row is None or not self.live[row]:
             return None
         self.live[row] = False
+        self.changed.add(row)
         return row
 
     def _grow(self) -> None:
@@ -86,4 +96,5 @@ class Catalogue:
         self.vectors = np.concatenate([self.vectors, np.zeros((more, self.dimension), np.float32)])
         self.known = np.concatenate([self.known, np.zeros(more, bool)])
         self.live = np.concatenate([self.live, np.zeros(more, bool)])
+        self.ties = np.concatenate([self.ties, np.zeros(more, np.uint64)])
         self.quality = np.concatenate([self.quality, np.zeros(more, np.float32)])

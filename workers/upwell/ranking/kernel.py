@@ -107,6 +107,18 @@ def _mix_fixed(shared, item):
 
 
 @compiled_exactly
+def derive(shared, tuning, rows):
+    """The derived arrays of some items, but for each stage's best ones."""
+    for k in range(len(rows)):
+        item = rows[k]
+        _derive(shared, tuning, item)
+        for stage in range(shared.base.shape[0]):
+            fresh = shared.popular_at[stage, item] / shared.gain[2 + stage]
+            shared.fixed[item, 5 + stage] = math.log(fresh + 0.1)
+        _mix_fixed(shared, item)
+
+
+@compiled_exactly
 def refresh(shared, tuning):
     """All derived arrays, and each stage's best items by what does not depend on the user."""
     items, stages = len(shared.counts), shared.base.shape[0]
@@ -326,7 +338,8 @@ def _place(shared, tuning, item, other):
         place, begin = first + filled, np.float32(0)
         shared.filled[item] += 1
     else:
-        look = uintp(shared.clock[0] * 7919 + item * 31) % places
+        # No row is in it: rows are numbered by each worker on its own.
+        look = uintp(shared.clock[0] * 7919) % places
         place = first + look
         for _ in range(SAMPLED):
             look = look + ONE if look + ONE < places else uintp(0)
@@ -445,3 +458,44 @@ def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage
         remember(tuning, recent, slot, item, valence, now)
         earlier[e] = last[slot]
         last[slot] = e
+
+
+@compiled_exactly
+def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratch, lessons, row):
+    """Write down what one event teaches, the gradient included where it is a like of a candidate not had before."""
+    stage = stage_of(recent.events[slot], bounds)
+    note(tuning, recent, slot, item, valence, now, stage, lessons, row)
+    taught = valence >= tuning.liked and shared.live[item]
+    for k in range(len(gone)):
+        taught &= gone[k] != item
+    if taught:
+        found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
+        taught = gradient(shared, scratch, found, item, stage, lessons.gradient[row])
+    lessons.taught[row] = taught
+
+
+@compiled_exactly
+def shortlist(shared, tuning, recent, slot, now, gone, bounds, scratch, slate, slate_scores, slate_at):
+    """Score a user's candidates and take the best ones. Returns (how many, the user's stage, all candidates)."""
+    stage = stage_of(recent.events[slot], bounds)
+    found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
+    return best(scratch, found, slate, slate_scores, slate_at), stage, found
+
+
+@compiled_exactly
+def parts(shared, tuning, recent, slot, slate, out):
+    """What each of the user's last events adds to the sums of each item of a slate, newest first: `together`,
+    into out [items, last]."""
+    out[:] = 0
+    near = np.float32(1)
+    events = recent.events[slot]
+    for back in range(min(events, tuning.last)):
+        at = (events - 1 - back) % tuning.last
+        item = recent.item[slot, at]
+        first = item * tuning.neighbours
+        a = near * shared.damp[item]
+        for m in range(first, first + shared.filled[item]):
+            for k in range(len(slate)):
+                if shared.neighbour[m] == slate[k]:
+                    out[k, back] = a * shared.weight[4 * m]
+        near *= tuning.decay

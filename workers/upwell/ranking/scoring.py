@@ -5,7 +5,9 @@ score = taste * cos(profile, item) + recent * cos(last liked items, item) + popu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +66,7 @@ def best(
     vectors: NDArray[np.float32],
     popularity: NDArray[np.float32],
     live: NDArray[np.bool_],
-    seen: list[NDArray[np.int64]],
+    seen: Sequence[NDArray[np.integer[Any]]],
     mix: Mix,
     places: int,
 ) -> Slates:

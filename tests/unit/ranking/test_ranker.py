@@ -1,0 +1,183 @@
+"""The learned ranking: what others took next comes first, with its evidence; what is new is found by its vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import pytest
+
+from upwell.events.codec import decode, encode
+from upwell.events.contracts import Statistics
+from upwell.interactions import lessons
+from upwell.interactions.lessons import Taught
+from upwell.interactions.slate import with_reasons
+from upwell.ranking import kernel, learner
+from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.learner import Recent
+from upwell.ranking.ranker import Ranker
+
+DIMENSION = 8
+MINUTE = 60_000
+
+
+@dataclass
+class Log:
+    """One worker: its catalogue, and users whose events it applies and learns from."""
+
+    ids: list[str]
+    catalogue: Catalogue = field(default_factory=Catalogue)
+
+    def __post_init__(self) -> None:
+        chance = np.random.default_rng(3)
+        vectors = {item: chance.normal(size=DIMENSION) for item in sorted(self.ids)}
+        for item in self.ids:
+            vector = (vectors[item] / np.linalg.norm(vectors[item])).astype(np.float32)
+            self.catalogue.put(item, vector, item.upper(), ["odd" if int(item[1:]) % 2 else "even"], 1.0)
+        self.ranker = Ranker(self.catalogue, content=2.0)
+        self.ranker.fit()
+        self.recent: Recent = self.ranker.users(64)
+        self.users: dict[str, int] = {}
+        self.had: dict[int, list[int]] = {}
+
+    def take(self, user: str, item: str, time: int, weight: float = 1.0) -> bytes:
+        """Apply an event; what it teaches, as it goes over the wire."""
+        slot = self.users.setdefault(user, len(self.users))
+        row, gone = self.catalogue.row(item), self.had.setdefault(slot, [])
+        taught = Taught(self.ranker.tuning)
+        into = taught.place()
+        self.ranker.teach(self.recent, slot, row, weight, time, np.array(gone, np.int32), taught.rows, into)
+        self.ranker.remember(self.recent, slot, row, weight, time)
+        gone.append(row)
+        ((names, told),) = taught.records(self.catalogue.ids, 100)
+        return encode(Statistics(0, [], [], time, lesson_items=names, lessons=told))
+
+    def learn(self, raw: bytes) -> None:
+        record = decode(Statistics, raw)
+        rows = [self.catalogue.row(item) for item in record.lesson_items]
+        self.ranker.fit()
+        self.ranker.learn(*lessons.read(rows, record.lessons, self.ranker.tuning, self.ranker.stages))
+
+    def slate(self, user: str, time: int, interest: np.ndarray | None = None, places: int = 5):
+        slot = self.users.setdefault(user, len(self.users))
+        gone = np.array(self.had.get(slot, []), np.int32)
+        interests = np.zeros((1, DIMENSION), np.float32) if interest is None else interest[None]
+        (chosen,) = self.ranker.rank(
+            self.recent, [slot], np.array([time]), [gone], interests, self.catalogue.ties, places
+        )
+        return with_reasons(self.catalogue, chosen, np.zeros(0, np.int64), time)
+
+
+IDS = [f"i{n}" for n in range(40)]
+
+
+def pairs(log: Log, users: int = 30) -> list[bytes]:
+    """Users who take i0 then i1, among others who take something each."""
+    told = []
+    for n in range(users):
+        for step, item in enumerate(("i0", "i1") if n % 2 else (f"i{2 + n % 20}", f"i{22 + n % 17}")):
+            told.append(log.take(f"u{n}", item, n * MINUTE * 60 + step * 1000))
+            log.learn(told[-1])
+    return told
+
+
+def test_what_others_took_next_comes_first_with_its_evidence():
+    log = Log(IDS)
+    pairs(log)
+    log.take("new", "i0", 100 * 60 * MINUTE)
+    first = log.slate("new", 100 * 60 * MINUTE + 2 * MINUTE)[0]
+    assert first.item_id == "i1"
+    assert first.reasons[0].kind == "similar"
+    assert first.reasons[0].item_id == "i0"
+    assert first.reasons[0].text == "because you liked I0 2 minutes ago"
+    # Somebody who took something else is not told so.
+    log.take("other", "i39", 100 * 60 * MINUTE)
+    assert all(reason.item_id != "i0" for item in log.slate("other", 101 * 60 * MINUTE) for reason in item.reasons)
+
+
+def test_what_was_had_and_what_is_deleted_is_no_candidate():
+    log = Log(IDS)
+    pairs(log)
+    log.take("new", "i0", 100 * 60 * MINUTE)
+    log.catalogue.remove("i1")
+    log.ranker.fit()
+    shown = {item.item_id for item in log.slate("new", 100 * 60 * MINUTE, places=40)}
+    assert "i0" not in shown
+    assert "i1" not in shown
+    assert len(shown) == 38
+
+
+def test_before_anything_is_learned_vectors_decide():
+    log = Log(IDS)
+    wanted = log.catalogue.vectors[log.catalogue.row("i7")]
+    first = log.slate("new", MINUTE, wanted)[0]
+    assert first.item_id == "i7"
+    assert first.reasons[0].kind == "new"
+
+
+def test_a_new_item_is_found_by_its_vector_among_learned_ones():
+    log = Log(IDS)
+    pairs(log, 60)
+    vector = np.ones(DIMENSION, np.float32) / np.sqrt(DIMENSION).astype(np.float32)
+    log.catalogue.put("i99", vector, "I99", ["odd"], 1.0)
+    log.ranker.fit()
+    log.take("new", "i5", 100 * 60 * MINUTE)
+    assert "i99" in [item.item_id for item in log.slate("new", 100 * 60 * MINUTE, vector, places=10)]
+
+
+def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows():
+    log, other = Log(IDS), Log(IDS[::-1])
+    told = pairs(log, 60)
+    for raw in told:
+        other.learn(raw)
+    mine, others = learner.snapshot(log.ranker.shared), learner.snapshot(other.ranker.shared)
+    rows = [other.catalogue.row(item) for item in log.catalogue.ids]
+    for name in ("counts", "likes", "filled", "popular"):
+        np.testing.assert_array_equal(mine[name][: len(IDS)], others[name][rows])
+    for name in ("mix", "slopes", "gain", "clock"):
+        np.testing.assert_array_equal(mine[name], others[name])
+    assert (mine["mix"] != learner.snapshot(Ranker(Catalogue(), 0).shared)["mix"]).any()
+
+
+def test_a_snapshot_is_the_whole_state():
+    log, other = Log(IDS), Log(IDS[::-1])
+    pairs(log, 60)
+    held = msgspec.msgpack.encode(lessons.packed(log.ranker.state(), len(log.catalogue)))
+    state = lessons.unpacked(msgspec.msgpack.decode(held, type=dict[str, lessons.Array]), other.ranker.tuning)
+    other.ranker.restore(state, np.array([other.catalogue.row(item) for item in log.catalogue.ids]))
+    raw = log.take("new", "i0", 100 * 60 * MINUTE)
+    for one in (log, other):
+        one.learn(raw)
+        # What is derived is brought up to date now and then, and after a restart.
+        kernel.refresh(one.ranker.shared, one.ranker.tuning)
+    other.take("new", "i0", 100 * 60 * MINUTE)
+    mine, others = (one.slate("new", 101 * 60 * MINUTE, places=10) for one in (log, other))
+    assert [(item.item_id, item.score) for item in mine] == [(item.item_id, item.score) for item in others]
+
+
+def test_lessons_of_another_release_are_refused():
+    log = Log(IDS)
+    record = decode(Statistics, log.take("ann", "i0", MINUTE))
+    broken = record.lessons[0]
+    broken.gradient = [1.0]
+    with pytest.raises(ValueError, match="another release"):
+        lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
+    broken.gradient, broken.item = [], 7
+    with pytest.raises(ValueError, match="names item 7 of 1"):
+        lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
+
+
+def test_a_history_is_recalled_as_it_was_remembered():
+    from upwell.interactions.history import History
+
+    log = Log(IDS)
+    history = History()
+    for n in range(25):
+        weight = 0.0 if n % 5 == 0 else 1.0 if n % 2 else -3.0
+        history.add(n, n, 1000 * n, 1000 * n, weight, n, True, 512, 0)
+        if weight:
+            log.ranker.remember(log.recent, 0, n, weight, 1000 * n)
+    log.ranker.recall(log.recent, 1, history.events())
+    for held in log.recent:
+        np.testing.assert_array_equal(held[0], held[1])

@@ -1,0 +1,272 @@
+"""A catalogue's items, what users did last and what all of them taught in; slates with their reasons' arithmetic out.
+
+What is learned (`learner.Shared`) is bound to the catalogue's rows and grows with it. Items that few events are known of
+are judged by their vectors as well: content counts as 1 / sqrt(events + 1).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upwell.ranking import kernel, learner
+from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.learner import CATEGORIES, STAGES, Lessons, Recent, Tuning
+from upwell.ranking.reasons import NOBODY, Kind
+
+KINDS: Final = (
+    Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR,
+    Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.TASTE, Kind.NEW,
+)  # fmt: skip
+"""What each of `SCORERS`, and content after them, says as a reason."""
+FEW: Final = 20
+"""An item of fewer events is judged by its vector as well."""
+MOST_FRESH: Final = 4_096
+"""... the latest so many of them."""
+SPARE: Final = 4
+"""Places that are scored beyond a slate's, as multiples of it: content may lift what is behind."""
+ROOM: Final = 1_024
+"""Items that there is room for at first."""
+REFRESH_S: Final = 1.0
+"""While items come in, everybody's best items are looked for this often."""
+_BOUNDS: Final = np.asarray(STAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One user's slate of k items, best first."""
+
+    rows: NDArray[np.int64]
+    """[k]."""
+    scores: NDArray[np.float32]
+    """[k] log odds; only differences between items of one ranking mean something."""
+    contributions: NDArray[np.float32]
+    """[k, scorers] what each scorer added beyond what it gives an item that nothing is known of; content last."""
+    evidence: NDArray[np.int64]
+    """[k] row of the user's event that added most by company of others; NOBODY where none did. `evidence_time`, ms."""
+    evidence_time: NDArray[np.int64]
+
+
+class Ranker:
+    """Everything that is learned from all users, and how a user is ranked with it. Of one thread."""
+
+    def __init__(self, catalogue: Catalogue, content: float, tuning: Tuning = Tuning()) -> None:
+        """
+        Args:
+            catalogue: rows, vectors, categories; whatever is put into it is taken over by `fit`.
+            content: weight of the cosine of an item without events, in units of the score.
+        """
+        self.catalogue = catalogue
+        self.content = np.float32(content)
+        self.base_tuning = tuning
+        self.tuning = learner.sized(tuning, ROOM)
+        self.shared = learner.new(ROOM, self.tuning)
+        self.scratch = learner.scratch(ROOM, ROOM)
+        self._numbers: dict[str, int] = {}
+        self._refresh_at = 0.0
+
+    def users(self, count: int) -> Recent:
+        """Room for so many users' last events."""
+        return learner.users(count, self.tuning)
+
+    def fit(self) -> None:
+        """Take over what was put into the catalogue, and removed from it, since the last time."""
+        if len(self.catalogue) > len(self.shared.counts):
+            self._grow(2 * len(self.catalogue))
+        changed, self.catalogue.changed = self.catalogue.changed, set()
+        if not changed:
+            return
+        rows = sorted(changed)
+        self.shared.live[rows] = self.catalogue.live[rows]
+        for row in rows:
+            own = [self._number(name) for name in self.catalogue.categories[row][:CATEGORIES]]
+            self.shared.category[row] = own + [0] * (CATEGORIES - len(own))
+        if len(self._numbers) + 1 > len(self.scratch.interest):
+            self.scratch = learner.scratch(len(self.shared.counts), 2 * len(self._numbers))
+        kernel.derive(self.shared, self.tuning, np.array(rows))
+        if time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + REFRESH_S
+            kernel.refresh(self.shared, self.tuning)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a snapshot holds, as copies; rows are the catalogue's."""
+        return learner.snapshot(self.shared)
+
+    def restore(self, held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
+        """Take over a state whose item `a` is row `rows[a]` of the catalogue.
+
+        Raises:
+            ValueError: it was made with another tuning.
+        """
+        items = max(ROOM, 2 * len(self.catalogue))
+        self.tuning = learner.sized(self.base_tuning, items)
+        self._bind(learner.restore(held, rows, items, self.tuning))
+
+    @property
+    def stages(self) -> int:
+        return len(self.shared.mix)
+
+    def remember(self, recent: Recent, slot: int, row: int, weight: float, time: int) -> None:
+        """Append an event to a user's last ones. time: ms."""
+        kernel.remember(self.tuning, recent, slot, row, valence_of(weight), time)
+
+    def recall(self, recent: Recent, slot: int, events: NDArray[np.void]) -> None:
+        """Set a user's last events from a history: those with a preference whose items have rows."""
+        told = events[(events["weight"] != 0) & (events["row"] >= 0)]
+        last, count = told[-self.tuning.last :], len(told)
+        at = np.arange(count - len(last), count) % self.tuning.last
+        recent.item[slot, at] = last["row"]
+        recent.valence[slot, at] = np.clip(last["weight"], -1, 1)
+        recent.time[slot, at] = last["time"]
+        recent.events[slot] = count
+
+    def teach(
+        self,
+        recent: Recent,
+        slot: int,
+        row: int,
+        weight: float,
+        time: int,
+        gone: NDArray[np.int32],
+        into: Lessons,
+        at: int,
+    ) -> None:
+        """Write down what an event teaches, before it is remembered.
+
+        Args:
+            gone: [g] int32 rows that the user has had before it.
+            into, at: where to.
+        """
+        kernel.teach(
+            self.shared, self.tuning, recent, slot, row, valence_of(weight), time, gone, _BOUNDS, self.scratch, into, at
+        )
+
+    def learn(self, lessons: Lessons, count: int) -> None:
+        """Apply the first `count` lessons, in their order."""
+        kernel.apply(self.shared, self.tuning, lessons, count)
+
+    def rank(
+        self,
+        recent: Recent,
+        slots: Sequence[int],
+        times: NDArray[np.int64],
+        gone: Sequence[NDArray[np.int32]],
+        interests: NDArray[np.float32],
+        ties: NDArray[np.uint64],
+        places: int,
+    ) -> list[Chosen]:
+        """Slates of u users.
+
+        Args:
+            times: [u] int64 ms, what a burst is measured from.
+            gone: per user the rows that are no candidates.
+            interests: [u, d] float32, what content is compared with; a zero row compares nothing.
+            ties: [items] uint64; of two equal items the one with the smaller number comes first.
+        """
+        fresh = self._fresh_rows()
+        vectors = self.catalogue.vectors[fresh]
+        lift = interests @ vectors.T if len(fresh) else np.zeros((len(slots), 0), np.float32)
+        lift *= self.content * self.shared.fixed[fresh, 4]
+        where = np.full(len(self.shared.counts), -1, np.int64)
+        where[fresh] = np.arange(len(fresh))
+        return [
+            self._chosen(recent, slot, int(times[u]), gone[u], fresh, lift[u], where, ties, places)
+            for u, slot in enumerate(slots)
+        ]
+
+    def _chosen(
+        self, recent: Recent, slot: int, now: int, gone: NDArray[np.int32], fresh: NDArray[np.int64],
+        lift: NDArray[np.float32], where: NDArray[np.int64], ties: NDArray[np.uint64], places: int,
+    ) -> Chosen:  # fmt: skip
+        shared, tuning, scratch = self.shared, self.tuning, self.scratch
+        room = SPARE * places
+        slate, scores, at = np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int32)
+        held, stage, found = kernel.shortlist(
+            shared, tuning, recent, slot, now, gone, _BOUNDS, scratch, slate, scores, at
+        )
+        rows, scores = slate[:held].astype(np.int64), scores[:held]
+        features = self._features(rows, at[:held], stage)
+        if len(fresh):
+            # Candidates that nobody's company and no popularity brings in: the nearest new items.
+            apart = np.ones(len(shared.counts), bool)
+            apart[scratch.rows[:found]] = apart[gone] = False
+            others = np.flatnonzero(apart[fresh])
+            if len(others) > places:
+                best = np.argpartition(lift[others] + shared.base[stage, fresh[others]], len(others) - places)
+                others = others[best[len(others) - places :]]
+            unknown = self._unknown(fresh[others], stage)
+            rows = np.concatenate([rows, fresh[others]])
+            features = np.concatenate([features, unknown])
+            scores = np.concatenate([scores, unknown @ shared.mix[stage]])
+        lifted = np.where(where[rows] >= 0, lift[where[rows]], np.float32(0)) if len(fresh) else np.zeros_like(scores)
+        scores = scores + lifted
+        order = np.lexsort((ties[rows], -scores))[:places]
+        rows, scores = rows[order], scores[order]
+        added = shared.mix[stage] * (features[order] - self._nothing())
+        contributions = np.concatenate([added, lifted[order, None]], axis=1).astype(np.float32)
+        evidence, evidence_time = self._evidence(recent, slot, rows)
+        return Chosen(rows, scores, contributions, evidence, evidence_time)
+
+    def _features(self, rows: NDArray[np.int64], at: NDArray[np.int32], stage: int) -> NDArray[np.float32]:
+        """[n, scorers] of candidates just scored."""
+        fixed, own = self.shared.fixed[rows], self.scratch.feature[:, at]
+        return np.stack(
+            [*own[:4], fixed[:, 0], fixed[:, 1], fixed[:, 2], fixed[:, 5 + stage], fixed[:, 3], own[4]], axis=1
+        )
+
+    def _unknown(self, rows: NDArray[np.int64], stage: int) -> NDArray[np.float32]:
+        """[n, scorers] of items that stood beside none of the user's."""
+        fixed, nothing = self.shared.fixed[rows], self._nothing()
+        found = np.tile(nothing, (len(rows), 1))
+        found[:, 4:9] = np.stack([fixed[:, 0], fixed[:, 1], fixed[:, 2], fixed[:, 5 + stage], fixed[:, 3]], axis=1)
+        return found
+
+    def _nothing(self) -> NDArray[np.float32]:
+        """[scorers] features of an item that nothing is known of; logarithms as in the kernel."""
+        t = self.tuning
+        logs = np.log([t.prior, t.prior_next, t.prior_burst])
+        return np.array(
+            [logs[0], logs[1], 0, logs[2], 0, np.log(0.1), np.log(0.05), np.log(0.1), np.log(0.5), 0], np.float32
+        )
+
+    def _evidence(
+        self, recent: Recent, slot: int, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        parts = np.zeros((len(rows), self.tuning.last), np.float32)
+        kernel.parts(self.shared, self.tuning, recent, slot, rows, parts)
+        back = parts.argmax(axis=1) if parts.size else np.zeros(len(rows), np.int64)
+        at = (int(recent.events[slot]) - 1 - back) % self.tuning.last
+        some = parts[np.arange(len(rows)), back] > 0
+        found = np.where(some, recent.item[slot, at], NOBODY).astype(np.int64)
+        return found, np.where(some, recent.time[slot, at], 0)
+
+    def _fresh_rows(self) -> NDArray[np.int64]:
+        count = len(self.catalogue)
+        few = self.shared.live[:count] & (self.shared.counts[:count] < FEW) & self.catalogue.known[:count]
+        return np.flatnonzero(few)[-MOST_FRESH:]
+
+    def _number(self, category: str) -> int:
+        return self._numbers.setdefault(category, len(self._numbers) + 1)
+
+    def _grow(self, items: int) -> None:
+        old = self.shared
+        self.tuning = learner.sized(self.base_tuning, items)
+        self._bind(learner.restore(learner.snapshot(old), np.arange(len(old.counts)), items, self.tuning))
+
+    def _bind(self, shared: learner.Shared) -> None:
+        old = min(len(self.shared.live), len(shared.live))
+        shared.live[:old] = self.shared.live[:old]
+        shared.category[:old] = self.shared.category[:old]
+        self.shared = shared
+        self.scratch = learner.scratch(len(shared.live), 2 * len(self._numbers) + 8)
+        kernel.refresh(shared, self.tuning)
+
+
+def valence_of(weight: float) -> np.float32:
+    """An event's weight as the learner knows it, in [-1, 1]."""
+    return np.float32(max(-1.0, min(1.0, weight)))
