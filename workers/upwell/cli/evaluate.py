@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from upwell.cli import evaluate_policy, evaluate_ranking, exits
+from upwell.cli import evaluate_exploration, evaluate_policy, evaluate_ranking, exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.content import Evaluation
@@ -23,6 +23,7 @@ NEEDED = ("jinja2", "matplotlib", "nltk", "rouge_score", "sacrebleu", "skimage",
 
 def register(app: typer.Typer) -> None:
     """Add `upwell evaluate` to an app."""
+    evaluate_app.command()(evaluate_exploration.exploration)
     evaluate_app.command()(evaluate_policy.policy)
     evaluate_app.command()(evaluate_policy.estimators)
     evaluate_app.command()(evaluate_ranking.ranking)

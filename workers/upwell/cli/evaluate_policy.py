@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from upwell.evaluation.off_policy_world import Figures
 
 FAILED = 1
-TABLE_WIDTH = 140
 LEAST_EFFECTIVE = 100
 """Slates; below it intervals hold the truth too seldom (`upwell evaluate estimators`)."""
 MOST_OFF = 4.0
@@ -77,7 +76,7 @@ def policy(
 
 def estimators(
     logs: Annotated[int, typer.Option(help="Logs drawn in each world.", min=20)] = 100,
-    slates: Annotated[int, typer.Option(help="Slates of each log.", min=10)] = 2_000,
+    slates: Annotated[int, typer.Option(help="Slates of each log.", min=500)] = 2_000,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap.", min=10)] = 200,
     seed: Annotated[int, typer.Option(help="Of worlds, logs and bootstraps.")] = 11,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -173,6 +172,7 @@ def _estimators_table(found: list[Figures], targets: dict[str, bool]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from upwell.cli.tables import whole
     from upwell.evaluation.off_policy_world import HOLDS
 
     table = Table(
@@ -196,10 +196,8 @@ def _estimators_table(found: list[Figures], targets: dict[str, bool]) -> None:
             each.estimator + clipped, f"{each.truth:.4f}", f"{each.bias:+.4f} ± {each.bias_error:.4f}", f"{each.rmse:.4f}",
             f"{each.coverage:.0%}", f"{each.coverage_bootstrap:.0%}", f"{each.effective:,.0f}",
         )  # fmt: skip
-    for column in table.columns:
-        column.no_wrap = True
     console = Console(highlight=False, soft_wrap=True)
-    console.print(table, width=max(console.width, TABLE_WIDTH))
+    whole(table)
     for target, reached in targets.items():
         if not reached:
             console.print(f"MISSED {target}", markup=False)
