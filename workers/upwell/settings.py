@@ -563,7 +563,8 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        if not name:  # settings that do not go together; the message names them
+        # Settings that do not go together: the message names them.
+        if problem["type"] == "value_error" and "." not in name:
             lines.append(problem["msg"].removeprefix("Value error, "))
         elif problem["type"] == "extra_forbidden":
             lines.append(f"unknown setting {name}{_nearest(name)}")

@@ -82,7 +82,7 @@ def test_a_key_may_lie_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"generator.kind": "openai"}, "needs generator.url and generator.model"),
+        ({"generator.kind": "openai"}, r"^generator\.kind = openai needs generator\.url and generator\.model"),
         ({"generator.kind": "vllm", "generator.chat_format": "x"}, r"must hold \{prompt\}"),
         ({"generator.kind": "gpt"}, "generator.kind = 'gpt'"),
     ],
