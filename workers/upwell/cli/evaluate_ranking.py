@@ -13,7 +13,9 @@ from upwell.cli import exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.datasets import Dataset
-    from upwell.evaluation.ranking import RankingEvaluation
+    from upwell.evaluation.ranking import RankingEvaluation, Replayed
+    from upwell.evaluation.ranking_log import RankingLog
+    from upwell.local.demo import Demo
 
 STREAMS = ("movielens", "shop", "news")
 
@@ -29,6 +31,12 @@ def ranking(
     events: Annotated[int | None, typer.Option(help="Only the earliest events.", min=1)] = None,
     peers: Annotated[bool, typer.Option(help="Run the built-in peers on the same events (minutes).")] = True,
     ablation: Annotated[bool, typer.Option(help="Run without each scorer as well.")] = False,
+    stack: Annotated[
+        bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(help="... so many a second. What is learned lags by what is on its way.", min=1)
+    ] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
@@ -44,6 +52,7 @@ def ranking(
         upwell evaluate ranking --interactions ratings.csv --items films.csv --json
         upwell evaluate ranking --stream shop --ablation
         upwell evaluate ranking --no-peers --json
+        upwell evaluate ranking --no-peers --through-stack --speed 500
     """
     from upwell.cli.settings import load
 
@@ -81,6 +90,10 @@ def ranking(
             say=_say,
         )
         found.oracle = oracle
+        if stack:
+            found.through_stack = _through_stack(
+                data, log, found.replayed, speed, dict(text.split("=", 1) for text in sets or [])
+            )
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
@@ -102,6 +115,45 @@ def _data(interactions: Path | None, items: Path | None) -> Dataset:
         exits.fail(exits.CONFIG, str(problem))
     except StackError as problem:
         exits.fail(exits.INFRASTRUCTURE, str(problem))
+
+
+class _Lines:
+    """What goes on in the stack, a line each."""
+
+    def say(self, line: str) -> None:
+        _say(line)
+
+    def tick(self, demo: Demo) -> None:
+        pass
+
+
+def _through_stack(
+    data: Dataset, log: RankingLog, replayed: Replayed, speed: float, sets: dict[str, str]
+) -> dict[str, Any]:
+    """Figures of the published rankings, and of the replay's slates on the same events."""
+    import numpy as np
+
+    from upwell.evaluation.ranking import PLACES, figures
+    from upwell.local.demo import DemoError
+    from upwell.local.errors import StackError
+    from upwell.local.paths import default_home
+    from upwell.local.through_stack import through_stack
+
+    _say(f"{log.events:,} events through Kafka and the workers, {speed:g} a second")
+    try:
+        rank, report = through_stack(data, log, speed, _Lines(), default_home() / "evaluate", sets)
+    except (DemoError, StackError) as problem:
+        exits.fail(exits.INFRASTRUCTURE, str(problem))
+    offline = np.where(rank >= 0, np.minimum(replayed.rank, PLACES), -1)
+    keys = ("targets", "hr_at_10", "ndcg_at_10")
+    return {
+        **{key: figures(rank)[key] for key in keys},
+        "replay": {key: figures(offline)[key] for key in keys},
+        "speed": speed,
+        "events": report.events,
+        "lost": report.lost,
+        "duplicated": report.duplicated,
+    }
 
 
 def _say(line: str) -> None:
@@ -131,6 +183,9 @@ def _table(found: RankingEvaluation) -> None:
         row(f"  without {scorer}", of)
     for name, of in shown.get("peers", {}).items():
         row(name, of)
+    if "through_stack" in shown:
+        row("through the stack", shown["through_stack"])
+        row("  the replay on the same", shown["through_stack"]["replay"])
     if "oracle" in shown:
         row("oracle", shown["oracle"])
     console = Console(highlight=False, soft_wrap=True)

@@ -54,6 +54,9 @@ class RankingEvaluation:
     oracle: NDArray[np.int64] | None = None
     """[e] ranks of the truth, where the stream is a generated one."""
 
+    through_stack: dict[str, Any] | None = None
+    """Figures of the rankings that a real stack published, where that was asked for."""
+
     def as_dict(self) -> dict[str, Any]:
         """The figures by JSON key."""
         log, replayed = self.log, self.replayed
@@ -69,6 +72,8 @@ class RankingEvaluation:
         }
         if self.oracle is not None:
             found["oracle"] = spans(np.where(log.targets, self.oracle, -1), replayed.history)
+        if self.through_stack is not None:
+            found["through_stack"] = self.through_stack
         if self.ablation:
             found["ablation"] = {
                 name: {**figures(each.rank), "us_per_event": round(each.us_per_event, 2)}
