@@ -16,7 +16,7 @@ from upwell.interactions.slate import with_reasons
 from upwell.ranking import kernel, learner
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import Recent
-from upwell.ranking.ranker import Ranker
+from upwell.ranking.ranker import Ranker, warm
 
 DIMENSION = 8
 MINUTE = 60_000
@@ -181,3 +181,21 @@ def test_a_history_is_recalled_as_it_was_remembered():
     log.ranker.recall(log.recent, 1, history.events())
     for held in log.recent:
         np.testing.assert_array_equal(held[0], held[1])
+
+
+def test_what_was_warmed_is_not_compiled_again_while_events_come():
+    warm()
+    functions = (
+        kernel.teach,
+        kernel.apply,
+        kernel.shortlist,
+        kernel.parts,
+        kernel.remember,
+        kernel.derive,
+        kernel.refresh,
+    )
+    before = [len(function.signatures) for function in functions]
+    log = Log(IDS)
+    pairs(log, 4)
+    log.slate("new", MINUTE)
+    assert [len(function.signatures) for function in functions] == before

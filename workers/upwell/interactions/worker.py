@@ -48,7 +48,7 @@ from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.popularity import Popularity
 from upwell.ranking.profile import unit
-from upwell.ranking.ranker import Ranker
+from upwell.ranking.ranker import Ranker, warm
 from upwell.ranking.scoring import Mix
 from upwell.settings import Settings
 from upwell.store import database
@@ -82,6 +82,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     snapshots = SnapshotStore(settings.postgres)
     learned = settings.ranking.scorer == "learned"
     ranker = Ranker(catalogue, settings.ranking.weight_content) if learned else None
+    if learned:
+        warm()
     statistics = StatisticsReader(settings, admin, catalogue, popularity, arms, snapshots, ranker)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))

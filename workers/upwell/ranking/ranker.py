@@ -270,3 +270,18 @@ class Ranker:
 def valence_of(weight: float) -> np.float32:
     """An event's weight as the learner knows it, in [-1, 1]."""
     return np.float32(max(-1.0, min(1.0, weight)))
+
+
+def warm() -> None:
+    """Compile what ranking and learning need, or read what was compiled before: seconds, which no event should wait."""
+    catalogue = Catalogue(2)
+    for name in ("a", "b"):
+        catalogue.put(name, np.ones(1, np.float32), name, ["c"], 1.0)
+    ranker = Ranker(catalogue, 1.0)
+    ranker.fit()
+    recent, into, none = ranker.users(1), learner.lessons(1, ranker.tuning), np.zeros(0, np.int32)
+    for row in (0, 1):
+        ranker.teach(recent, 0, row, 1.0, row, none, into, 0)
+        ranker.learn(into, 1)
+        ranker.remember(recent, 0, row, 1.0, row)
+    ranker.rank(recent, [0], np.zeros(1, np.int64), [none], np.zeros((1, 1), np.float32), catalogue.ties, 1)
