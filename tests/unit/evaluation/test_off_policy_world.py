@@ -18,8 +18,8 @@ def test_the_truth_is_what_the_judged_policy_earns(nature):
     world = World(nature, Judged.MODEL, 5)
     truth = world.truth()
     world.logging = world.judged  # the judged policy shows slates itself
-    earned = world.log(60_000, 1)[Assumption.INDEPENDENCE].reward.reshape(60_000, -1).sum(axis=1)
-    assert earned.mean() == pytest.approx(truth, abs=4 * earned.std() / np.sqrt(60_000))
+    earned = world.log(20_000, 1)[Assumption.INDEPENDENCE].reward.reshape(20_000, -1).sum(axis=1)
+    assert earned.mean() == pytest.approx(truth, abs=4 * earned.std() / np.sqrt(20_000))
 
 
 @pytest.mark.parametrize("assumption", [Assumption.INDEPENDENCE, Assumption.CASCADE])

@@ -51,6 +51,7 @@ def test_marginals_are_sums_over_all_orders(positions):
                 expected[place, item] += chance
         np.testing.assert_allclose(found[user], expected, atol=1e-14)
     np.testing.assert_allclose(found.sum(axis=2), 1)
+    assert found[:, 0].min() > 0.1 / 6 - 1e-12
 
 
 @pytest.mark.parametrize("positions", [1, 2, 3])
@@ -142,6 +143,21 @@ def test_slates_that_lack_items_and_empty_pools_stay_as_they_are():
     assert found.propensity[1].tolist() == pytest.approx([1, 0.5, 0.5])
     none = np.zeros((0, 3), np.int64)
     assert not len(explore(none, none, np.zeros((0, 3)), np.zeros(0, np.uint64), np.zeros(0, int), Budget()).rows)
+
+
+def test_a_slate_shorter_than_the_budget_is_explored_whole():
+    slates = np.array([[4, 5]])
+    pool = pools(slates, np.array([[7, 8]]), 3)
+    assert pool.tolist() == [[4, 5, 7, 8]]
+    shown = {
+        tuple(
+            explore(
+                slates, pool, np.full((1, 4), 0.25), np.array([key], np.uint64), np.array([0]), Budget(1.0, 3, 0.5)
+            ).rows[0]
+        )
+        for key in range(300)
+    }
+    assert len(shown) == 4 * 3
 
 
 def test_offered_items_that_the_slate_holds_are_not_offered_twice():

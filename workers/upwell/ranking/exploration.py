@@ -56,7 +56,8 @@ class Budget:
     positions: int = 2
     """How many of the last positions; 0 explores nothing."""
     floor: float = 0.1
-    """Share of the drawn positions that is uniform over the pool: no importance weight exceeds pool / (share * floor)."""
+    """Share of a draw that is uniform over what is left of the pool: the first drawn position's importance weight is at
+    most pool / (share * floor)."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.share <= 1 and 0 < self.floor <= 1 and 0 <= self.positions <= MOST_POSITIONS):
@@ -132,7 +133,7 @@ def pools(slates: Rows, offered: Rows, positions: int) -> Rows:
         offered: [u, m] rows, each at most once, that the user may be shown; -1 fills.
     """
     held = (offered[:, :, None] == slates[:, None, :]).any(axis=2)
-    return np.concatenate([slates[:, slates.shape[1] - positions :], np.where(held, -1, offered)], axis=1)
+    return np.concatenate([slates[:, max(0, slates.shape[1] - positions) :], np.where(held, -1, offered)], axis=1)
 
 
 def beliefs(
