@@ -56,8 +56,8 @@ class Budget:
     positions: int = 2
     """How many of the last positions; 0 explores nothing."""
     floor: float = 0.1
-    """Share of a draw that is uniform over what is left of the pool: the first drawn position's importance weight is at
-    most pool / (share * floor)."""
+    """Share of the weights that is uniform over the pool: the first drawn position's importance weight is at most
+    pool / (share * floor)."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.share <= 1 and 0 < self.floor <= 1 and 0 <= self.positions <= MOST_POSITIONS):
