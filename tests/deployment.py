@@ -37,7 +37,10 @@ class Worker:
         self.process.wait(30)
 
     def stop(self, timeout: float = 60) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM; the exit code. One that has said nothing yet does not listen to signals either."""
+        eventually(
+            lambda: self.process.poll() is not None or self.log.stat().st_size, timeout, "the worker's first line"
+        )
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
