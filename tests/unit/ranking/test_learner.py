@@ -216,3 +216,21 @@ def test_an_empty_catalogue_ranks_nothing() -> None:
     none = np.zeros(0, np.int32)
     assert len(learner.restore(learner.snapshot(shared), np.zeros(0, np.int64), 0, TUNING).counts) == 0
     assert kernel.best(learner.scratch(0, 0), 0, none, np.zeros(0, np.float32), none) == 0
+
+
+def test_the_gradient_is_that_of_the_likelihood() -> None:
+    log = stream()
+    shared, recent, *_ = learned(log)
+    now, none = int(log.time[-1]), np.zeros(0, np.int32)
+    for slot, target in ((0, 5), (1, 17), (2, 40)):
+        stage = kernel.stage_of(recent.events[slot], BOUNDS)
+        scores, features = ranked(shared, recent, slot, now)
+        table = np.array([features[row] for row in scores], np.float64)
+        chance = np.exp(np.array(list(scores.values())) - max(scores.values()))
+        chance[chance < 0.0025] = 0
+        expected = features[target] - (chance / chance.sum()) @ table
+        scratch, out = learner.scratch(ITEMS, 8), np.zeros(len(SCORERS), np.float32)
+        found = kernel.score(shared, TUNING, recent, slot, now, none, 0, stage, scratch)
+        assert kernel.gradient(shared, scratch, found, target, stage, out)
+        np.testing.assert_allclose(out, expected, atol=1e-3)
+    assert not kernel.gradient(shared, scratch, found, ITEMS + 1, stage, out)

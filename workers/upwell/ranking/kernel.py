@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types, uintp
 from numba.extending import intrinsic
 
-from upwell.ranking.compiled import compiled_exactly
+from upwell.ranking.compiled import compiled, compiled_exactly
 
 ONE, TWO, THREE, FOUR = uintp(1), uintp(2), uintp(3), uintp(4)
 """Unsigned indices: signed ones cost a check for negative values at every access."""
@@ -28,8 +28,8 @@ SAMPLED = uintp(8)
 """Neighbours among which the weakest makes room: finding the weakest of all costs more than it gives."""
 LEAST = np.float32(-1e30)
 """Score of what is no candidate."""
-VISIBLE = np.float32(6.0)
-"""The gradient leaves out what is e^6 times less likely than the best."""
+VISIBLE = np.float32(0.0025)
+"""The gradient leaves out what is so much less likely than the best."""
 
 
 @intrinsic
@@ -263,34 +263,51 @@ def feature_of(shared, scratch, k, stage, out):
     out[9] = scratch.feature[4, k]
 
 
-@compiled_exactly
+@compiled
 def gradient(shared, scratch, found, target, stage, out):
     """Gradient of log softmax(score)[target] by the mix, into `out` [scorers] float32.
 
-    Returns False, and zeros, where the target (a row) is no candidate.
+    Its sums may be reordered: what is learned is what the lesson says, wherever it was computed. Returns False, and
+    zeros, where the target (a row) is no candidate.
     """
     out[:] = 0
-    top, at = LEAST, -1
+    scores, rows, chance = scratch.score, scratch.rows, scratch.spare
+    bits = chance.view(np.int32)
+    top, at = LEAST, np.int32(-1)
     for k in range(uintp(found)):
-        top = max(top, scratch.score[k])
-        at = max(at, np.int64(k) if scratch.rows[k] == target else -1)
+        top = max(top, scores[k])
+    for k in range(found):
+        at = max(at, np.int32(k) if rows[k] == target else np.int32(-1))
     if at < 0:
         return False
-    feature, low, total = scratch.feature, top - VISIBLE, np.float32(0)
+    # e^x = 2^whole 2^part: a polynomial to 1e-4 for the part, the whole added to the exponent's bits; both vectorised.
     for k in range(uintp(found)):
-        value = scratch.score[k]
-        if value > low:
-            chance = np.float32(math.exp(value - top))
-            total += chance
-            fixed = shared.fixed[uintp(scratch.rows[k])]
-            for scorer in range(4):
-                out[scorer] -= chance * feature[scorer, k]
-            out[4] -= chance * fixed[0]
-            out[5] -= chance * fixed[1]
-            out[6] -= chance * fixed[2]
-            out[7] -= chance * fixed[5 + stage]
-            out[8] -= chance * fixed[3]
-            out[9] -= chance * feature[4, k]
+        power = max((scores[k] - top) * np.float32(1.44269504), np.float32(-100))
+        part = power - np.float32(np.int32(power) - np.int32(1))
+        chance[k] = np.float32(0.99986415) + part * (
+            np.float32(0.69616939) + part * (np.float32(0.22587185) + part * np.float32(0.07782254))
+        )
+    for k in range(uintp(found)):
+        power = max((scores[k] - top) * np.float32(1.44269504), np.float32(-100))
+        bits[k] += (np.int32(power) - np.int32(1)) << np.int32(23)
+    total = np.float32(0)
+    for k in range(uintp(found)):
+        chance[k] = chance[k] if chance[k] > VISIBLE else np.float32(0)
+        total += chance[k]
+    for scorer in range(5):
+        feature, mean = scratch.feature[scorer], np.float32(0)
+        for k in range(uintp(found)):
+            mean += chance[k] * feature[k]
+        out[scorer if scorer < 4 else 9] = -mean
+    for k in range(uintp(found)):
+        likely = chance[k]
+        if likely > 0:
+            fixed = shared.fixed[uintp(rows[k])]
+            out[4] -= likely * fixed[0]
+            out[5] -= likely * fixed[1]
+            out[6] -= likely * fixed[2]
+            out[7] -= likely * fixed[5 + stage]
+            out[8] -= likely * fixed[3]
     feature_of(shared, scratch, at, stage, scratch.own)
     for scorer in range(len(out)):
         out[scorer] = out[scorer] / total + scratch.own[scorer]
@@ -319,37 +336,36 @@ def remember(tuning, recent, slot, item, valence, now):
 
 
 @compiled_exactly
-def _place(shared, tuning, item, other):
+def _place(neighbour, weight, filled, clock, places, item, other):
     """Where `other`'s weights are among the neighbours of `item`; a weak neighbour makes room where there is none.
 
     Bounded counts as in Metwally et al. (2005), "Efficient computation of frequent and top-k elements in data streams"
     (space-saving), with two differences: the newcomer begins at half of what the weak one had, and the weak one is the
     weakest of a few.
     """
-    places, first = uintp(tuning.neighbours), uintp(item) * uintp(tuning.neighbours)
-    filled, wanted = uintp(shared.filled[item]), np.uint32(other)
-    row = shared.neighbour[first : first + filled]
+    first, held, wanted = uintp(item) * places, uintp(filled[item]), np.uint32(other)
+    row = neighbour[first : first + held]
     found = np.int32(-1)
     for m in range(row.shape[0]):
         found = max(found, np.int32(m) if row[m] == wanted else np.int32(-1))
     if found >= 0:
         return FOUR * (first + uintp(found))
-    if filled < places:
-        place, begin = first + filled, np.float32(0)
-        shared.filled[item] += 1
+    if held < places:
+        place, begin = first + held, np.float32(0)
+        filled[item] += 1
     else:
         # No row is in it: rows are numbered by each worker on its own.
-        look = uintp(shared.clock[0] * 7919) % places
+        look = uintp(clock * 7919) % places
         place = first + look
         for _ in range(SAMPLED):
             look = look + ONE if look + ONE < places else uintp(0)
-            if shared.weight[FOUR * (first + look)] < shared.weight[FOUR * place]:
+            if weight[FOUR * (first + look)] < weight[FOUR * place]:
                 place = first + look
-        begin = shared.weight[FOUR * place] * np.float32(0.5)
-    shared.neighbour[place] = wanted
+        begin = weight[FOUR * place] * np.float32(0.5)
+    neighbour[place] = wanted
     at = FOUR * place
-    shared.weight[at] = begin
-    shared.weight[at + ONE] = shared.weight[at + TWO] = shared.weight[at + THREE] = np.float32(0)
+    weight[at] = begin
+    weight[at + ONE] = weight[at + TWO] = weight[at + THREE] = np.float32(0)
     return at
 
 
@@ -357,7 +373,8 @@ def _place(shared, tuning, item, other):
 def learn(shared, tuning, lessons, row):
     """Apply one row of `lessons` to the shared state."""
     item, valence, stage = lessons.item[row], lessons.valence[row], lessons.stage[row]
-    weight = shared.weight
+    neighbour, weight, filled, clock = shared.neighbour, shared.weight, shared.filled, shared.clock[0]
+    places = uintp(tuning.neighbours)
     near = nearer = np.float32(1)
     liked = valence >= tuning.liked
     for back in range(lessons.held[row]):
@@ -366,12 +383,13 @@ def learn(shared, tuning, lessons, row):
             both = lessons.before_valence[row, back] >= tuning.liked
             agreed = near if both and liked else (-near if both != liked else np.float32(0))
             soon = nearer if lessons.soon[row, back] else np.float32(0)
-            at = _place(shared, tuning, before, item)
+            # Arrays one by one: a call with all of `shared` costs more than what it does.
+            at = _place(neighbour, weight, filled, clock, places, before, item)
             weight[at] += near
             weight[at + ONE] += nearer
             weight[at + TWO] += agreed
             weight[at + THREE] += soon
-            at = _place(shared, tuning, item, before)
+            at = _place(neighbour, weight, filled, clock, places, item, before)
             weight[at] += near
             weight[at + TWO] += agreed
             weight[at + THREE] += soon

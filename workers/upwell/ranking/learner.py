@@ -37,9 +37,9 @@ _MORE: Final = (1.1, 0.2, 0.6, 0.3, -0.4, 0.1, 0.05, 0.1, 0.9, 0.8)
 class Tuning(NamedTuple):
     """Constants of the arithmetic; chosen on the first half of MovieLens-100K."""
 
-    last: int = 10
+    last: int = 12
     """Events of a user that are looked at."""
-    neighbours: int = 256
+    neighbours: int = 320
     """Neighbours kept of each item."""
     tops: int = 128
     """Candidates by what does not depend on the user, for each stage."""
