@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import psycopg
 import structlog
 from confluent_kafka import Message
-from numpy.typing import NDArray
 
 from upwell.bus import clients, identity, topics
 from upwell.bus.consumer import Batch, Output, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
-from upwell.bus.headers import Headers, trace
+from upwell.bus.headers import trace
 from upwell.bus.suspects import Suspects
 from upwell.bus.topics import Topic
 from upwell.events import validate
@@ -30,26 +27,21 @@ from upwell.events.contracts import (
     ControlType,
     Interaction,
     InteractionType,
-    RankedItem,
-    Ranking,
 )
-from upwell.events.hashing import arm_of, identifier, key64
+from upwell.events.hashing import arm_of, key64
 from upwell.interactions.counts import Counts
 from upwell.interactions.lessons import Taught
-from upwell.interactions.occasion import head_changed
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
-from upwell.interactions.profiles import OtherModel, Profiles, Shown
+from upwell.interactions.profiles import OtherModel, Profiles
+from upwell.interactions.publishing import Rankings, Touched
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
-from upwell.interactions.slate import had, ranked_items, with_reasons
+from upwell.interactions.slate import had
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
-from upwell.ranking import scoring
 from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.popularity import Popularity
-from upwell.ranking.profile import unit
 from upwell.ranking.ranker import Ranker, warm
-from upwell.ranking.scoring import Mix
 from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.models import ModelStore
@@ -113,22 +105,6 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     log.info("stopped")
 
 
-@dataclass(slots=True)
-class Touched:
-    """A user whom a batch concerns."""
-
-    user_id: str
-    slot: int
-    events: int = 0
-    """Distinct events applied and not yet published."""
-    asked: bool = False
-    """A rank request was among them."""
-    moved: bool = False
-    """Only events that the stored state held already: published again as a revision."""
-    trace: Headers | None = None
-    """Trace context of the user's last event."""
-
-
 class Pipeline:
     """One batch after the other, and between them what has no input record: learning, re-issues, takeovers."""
 
@@ -149,13 +125,11 @@ class Pipeline:
         self.write_behind = write_behind
         self.features = features
         self.statistics = statistics
-        self.popularity = statistics.popularity
-        self.arms = statistics.arms
+        self.rankings = Rankings(settings, profiles, statistics.popularity, statistics.arms)
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
         self.rules = validate.Rules.of(settings)
-        self.mix = Mix(settings.ranking.weight_taste, settings.ranking.weight_recent, settings.ranking.weight_popular)
         self.keep = settings.profiles.history
         self.window_ms = settings.profiles.dedupe_minutes * 60_000
         self.batches = 0
@@ -165,8 +139,6 @@ class Pipeline:
         self._sweeping = True
         """Stored profiles of an older model may be left."""
         self._paused = False
-        self.rankings_topic = topics.real(settings.kafka, Topic.RANKINGS)
-        self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["normal"])
         self.statistics_topic = topics.real(settings.kafka, Topic.STATISTICS)
 
     def step(self) -> None:
@@ -236,7 +208,7 @@ class Pipeline:
         changed: set[int] = set()
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
-            outputs += self._rank(touched)
+            outputs += self.rankings.outputs(touched, self.features.model_version)
         key = str(SHARD).encode()
         outputs += [Output(self.statistics_topic, key, encode(record)) for record in counts.records(self.catalogue)]
         ranked = time.perf_counter()
@@ -376,85 +348,6 @@ class Pipeline:
             weight *= max(-STRONGEST, min(STRONGEST, liking))
         return weight
 
-    def _rank(self, touched: list[Touched]) -> list[Output]:
-        """Re-rank users and say what follows from it: rankings, and triggers where the head has changed."""
-        if not touched:
-            return []
-        ranked, liked = self._score([user.slot for user in touched])
-        now = time.time_ns() // 1_000_000
-        outputs: list[Output] = []
-        for number, user in enumerate(touched):
-            items = ranked[number]
-            cause = "events" if user.events else "position_moved" if user.moved else "rank_request"
-            outputs += self._publish(user, items, liked[number], cause, now)
-        return outputs
-
-    def _score(self, slots: list[int]) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
-        """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
-        catalogue, profiles, ranking = self.catalogue, self.profiles, self.settings.ranking
-        count = len(catalogue)
-        seen, liked = [], []
-        for slot in slots:
-            events = profiles.histories[slot].events()
-            seen.append(had(events))
-            liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
-        vectors = catalogue.vectors[:count]
-        taste, recent = unit(profiles.vectors[slots]), scoring.recent_interest(vectors, liked, ranking.recent)
-        if self.ranker is not None and profiles.recent is not None:
-            self.ranker.fit()
-            interests = np.float32(self.mix.taste) * taste + np.float32(self.mix.recent) * recent
-            times = profiles.event_times[slots]
-            chosen = self.ranker.rank(profiles.recent, slots, times, seen, interests, catalogue.ties, ranking.slate)
-            return [
-                with_reasons(catalogue, one, own, int(now)) for one, own, now in zip(chosen, liked, times, strict=True)
-            ], liked
-        slates = scoring.best(
-            taste,
-            recent,
-            vectors,
-            self.popularity.scores(count),
-            catalogue.live[:count],
-            seen,
-            self.mix,
-            ranking.slate,
-        )
-        return [ranked_items(catalogue, slates, number, liked[number]) for number in range(len(slots))], liked
-
-    def _publish(
-        self, user: Touched, items: list[RankedItem], liked: NDArray[np.int64], cause: str, now: int
-    ) -> list[Output]:
-        profiles, slot = self.profiles, user.slot
-        generation, version = int(profiles.generations[slot]), int(profiles.versions[slot])
-        revision = int(profiles.revisions[slot])
-        ranking_id = identifier(user.user_id, str(generation), str(version), str(revision))
-        ranking = Ranking(
-            ranking_id=ranking_id,
-            user_id=user.user_id,
-            generation=generation,
-            version=version,
-            revision=revision,
-            events=user.events,
-            items=items,
-            trigger=cause,
-            model_version=self.features.model_version,
-            event_time=int(profiles.event_times[slot]),
-            publish_time=now,
-        )
-        headers = user.trace
-        key = user.user_id.encode()
-        outputs = [Output(self.rankings_topic, key, encode(ranking), headers)]
-        slate = [(item.item_id, item.propensity) for item in items]
-        profiles.show(slot, Shown(ranking_id, version, revision, now, slate), self.settings.profiles.slates)
-        head = items[0] if items else None
-        if head and head.item_id != profiles.triggered[slot] and version >= self.settings.content.min_events:
-            profiles.triggered[slot] = head.item_id
-            trigger = head_changed(
-                ranking, liked, profiles.reactions[slot], self.catalogue, self.arms, self.settings.content
-            )
-            outputs.append(Output(self.triggers_topic, key, encode(trigger), headers))
-        metrics.OUTPUTS.labels(WORKER, Topic.RANKINGS).inc()
-        return outputs
-
     def _learn(self) -> None:
         """Take in new item features and statistics; both only ever between batches."""
         self.features.poll()
@@ -525,12 +418,7 @@ class Pipeline:
         slots = [user.slot for user in touched]
         self.profiles.revisions[slots] += 1
         self._write_ahead(slots)
-        ranked, liked = self._score(slots)
-        now = time.time_ns() // 1_000_000
-        outputs = []
-        for number, user in enumerate(touched):
-            items = ranked[number]
-            outputs += self._publish(user, items, liked[number], "item_deleted", now)
+        outputs = self.rankings.outputs(touched, self.features.model_version, "item_deleted")
         concerned = {int(self.profiles.partitions[slot]) for slot in slots}
         positions = {p: self.ownership.committed[p.number] for p in self.bus.assigned if p.number in concerned}
         self.bus.publish(outputs, positions, COMMITTED_BY_UPWELL)

@@ -1,0 +1,153 @@
+"""Users whom a batch concerns in; their new rankings, and triggers where the head has changed, out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upwell.bus import topics
+from upwell.bus.consumer import Output
+from upwell.bus.headers import Headers
+from upwell.bus.topics import Topic
+from upwell.events.codec import encode
+from upwell.events.contracts import RankedItem, Ranking
+from upwell.events.hashing import identifier
+from upwell.interactions.occasion import head_changed
+from upwell.interactions.profiles import Profiles, Shown
+from upwell.interactions.slate import had, ranked_items, with_reasons
+from upwell.ranking import scoring
+from upwell.ranking.arms import Arms
+from upwell.ranking.popularity import Popularity
+from upwell.ranking.profile import unit
+from upwell.ranking.scoring import Mix
+from upwell.settings import Settings
+from upwell.telemetry import metrics
+
+WORKER = "interactions"
+
+
+@dataclass(slots=True)
+class Touched:
+    """A user whom a batch concerns."""
+
+    user_id: str
+    slot: int
+    events: int = 0
+    """Distinct events applied and not yet published."""
+    asked: bool = False
+    """A rank request was among them."""
+    moved: bool = False
+    """Only events that the stored state held already: published again as a revision."""
+    trace: Headers | None = None
+    """Trace context of the user's last event."""
+
+    @property
+    def cause(self) -> str:
+        """Why a ranking is published, as `Ranking.trigger` says it."""
+        return "events" if self.events else "position_moved" if self.moved else "rank_request"
+
+
+class Rankings:
+    """Scores users with what profiles and shared learning hold now, and notes in the profiles what was shown."""
+
+    def __init__(self, settings: Settings, profiles: Profiles, popularity: Popularity, arms: Arms) -> None:
+        self._settings = settings
+        self._profiles = profiles
+        self._popularity = popularity
+        self._arms = arms
+        ranking = settings.ranking
+        self._mix = Mix(ranking.weight_taste, ranking.weight_recent, ranking.weight_popular)
+        self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
+        self._triggers = topics.real(settings.kafka, topics.TRIGGERS["normal"])
+
+    def outputs(self, touched: list[Touched], model_version: str, cause: str = "") -> list[Output]:
+        """Re-rank users: a ranking each, and a trigger where its head is another one than before.
+
+        Args:
+            model_version: of the items' vectors.
+            cause: of all of them; left out, each user's own.
+        """
+        if not touched:
+            return []
+        ranked, liked = self._score([user.slot for user in touched])
+        now = time.time_ns() // 1_000_000
+        found: list[Output] = []
+        for user, items, own in zip(touched, ranked, liked, strict=True):
+            found += self._publish(user, items, own, model_version, cause or user.cause, now)
+        return found
+
+    def _score(self, slots: list[int]) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
+        """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
+        catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
+        count = len(catalogue)
+        seen, liked = [], []
+        for slot in slots:
+            events = profiles.histories[slot].events()
+            seen.append(had(events))
+            liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
+        vectors = catalogue.vectors[:count]
+        taste, recent = unit(profiles.vectors[slots]), scoring.recent_interest(vectors, liked, ranking.recent)
+        ranker = profiles.ranker
+        if ranker is not None and profiles.recent is not None:
+            ranker.fit()
+            interests = np.float32(self._mix.taste) * taste + np.float32(self._mix.recent) * recent
+            times = profiles.event_times[slots]
+            chosen = ranker.rank(profiles.recent, slots, times, seen, interests, catalogue.ties, ranking.slate)
+            return [
+                with_reasons(catalogue, one, own, int(now)) for one, own, now in zip(chosen, liked, times, strict=True)
+            ], liked
+        slates = scoring.best(
+            taste,
+            recent,
+            vectors,
+            self._popularity.scores(count),
+            catalogue.live[:count],
+            seen,
+            self._mix,
+            ranking.slate,
+        )
+        return [ranked_items(catalogue, slates, number, liked[number]) for number in range(len(slots))], liked
+
+    def _publish(
+        self,
+        user: Touched,
+        items: list[RankedItem],
+        liked: NDArray[np.int64],
+        model_version: str,
+        cause: str,
+        now: int,
+    ) -> list[Output]:
+        profiles, slot = self._profiles, user.slot
+        generation, version = int(profiles.generations[slot]), int(profiles.versions[slot])
+        revision = int(profiles.revisions[slot])
+        ranking_id = identifier(user.user_id, str(generation), str(version), str(revision))
+        ranking = Ranking(
+            ranking_id=ranking_id,
+            user_id=user.user_id,
+            generation=generation,
+            version=version,
+            revision=revision,
+            events=user.events,
+            items=items,
+            trigger=cause,
+            model_version=model_version,
+            event_time=int(profiles.event_times[slot]),
+            publish_time=now,
+        )
+        headers = user.trace
+        key = user.user_id.encode()
+        outputs = [Output(self._rankings, key, encode(ranking), headers)]
+        slate = [(item.item_id, item.propensity) for item in items]
+        profiles.show(slot, Shown(ranking_id, version, revision, now, slate), self._settings.profiles.slates)
+        head = items[0] if items else None
+        if head and head.item_id != profiles.triggered[slot] and version >= self._settings.content.min_events:
+            profiles.triggered[slot] = head.item_id
+            trigger = head_changed(
+                ranking, liked, profiles.reactions[slot], profiles.catalogue, self._arms, self._settings.content
+            )
+            outputs.append(Output(self._triggers, key, encode(trigger), headers))
+        metrics.OUTPUTS.labels(WORKER, Topic.RANKINGS).inc()
+        return outputs
