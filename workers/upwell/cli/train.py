@@ -59,7 +59,7 @@ def writer(
     Examples:
         upwell train writer --out triton_models/text_generator/adapter
         upwell train writer --out adapter-small --lessons 400 --questions 16 --json
-        upwell train writer --out adapter-kinds --resume triton_models/text_generator/adapter --kinds-share 0.6
+        upwell train writer --out adapter-kinds --resume adapter --kinds-share 0.6 --lessons 3200
     """
     from upwell.local.paths import default_cache, models_dir
     from upwell.training import convert

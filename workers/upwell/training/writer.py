@@ -195,6 +195,7 @@ def _save(taught: Any, adapter_dir: Path) -> None:
     state = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in get_peft_model_state_dict(taught).items()}
     config = taught.peft_config["default"]
     config.inference_mode, config.base_model_name_or_path = True, None
+    config.target_modules = sorted(config.target_modules)  # PEFT keeps a set: the file would be another each time
     config.save_pretrained(adapter_dir)
     weights = adapter_dir / "adapter_model.safetensors"
     save_file(state, weights, metadata={"format": "pt"})
