@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from upwell import resources
 from upwell.content.check import check
-from upwell.content.prompt import facts_of, prompt
+from upwell.content.prompt import SHOWN_PROMPT, facts_of, prompt
 from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.inference.repository import loaded_as
+from upwell.local.paths import default_cache, models_dir
+from upwell.training.meanings import Linear
+from upwell.training.prefix_mapper import Mapper
+from upwell.training.served import module
 
 pytestmark = pytest.mark.integration
 
@@ -91,3 +96,27 @@ def test_vectors_are_refused_where_they_make_no_sense(generator):
     assert "mapper" in wrong.error
     assert not fine.error
     assert fine.text
+
+
+def test_a_mapper_of_vectors_is_served_as_it_was_written(url, prefix, tmp_path):
+    adapter, folder = resources.folder("triton_models") / "text_generator" / "adapter", tmp_path / "prefix"
+    torch.manual_seed(3)
+    table = 0.1 * torch.randn(50, 576)  # of the generator's width
+    Mapper(
+        {"item": Linear(np.eye(6, dtype=np.float32), np.zeros(6, np.float32))}, {"item": 3}, {"item": 16}, table
+    ).save(folder)
+    here = module("text_generator", "generator").Generator(
+        str(models_dir(default_cache()) / "text_generator"), adapter=adapter, prefix=folder
+    )
+    vectors = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
+    with loaded_as(
+        url, "text_generator", f"{prefix}shown", {"adapter_dir": str(adapter), "prefix_dir": str(folder)}
+    ) as name:
+        client = TextGenerator(url, model=name)
+        for vector in vectors:
+            (told,) = client.generate([SHOWN_PROMPT], 12, 0.0, items=[vector])
+            assert (told.text, told.error) == (here.generate([here.row(SHOWN_PROMPT, 12, item=vector)])[0][0], "")
+        (wrong,) = client.generate([SHOWN_PROMPT], items=[np.ones(5, np.float32)])
+        assert "ITEM_VECTOR has 5 components; the mapper takes 6" in wrong.error
+        assert client.model_version == here.version
+        client.close()

@@ -76,16 +76,27 @@ class Generator:
                 self.version += f"+{version_of(Path(part)).split('@')[1]}"
 
     def tokens(self, prompt, soft=0):
-        """Ids of a user message in the model's own chat format; `soft` places for vectors at its beginning."""
+        """Ids of a user message in the model's own chat format; `soft` places for vectors at its end, so that what
+        prompts have in common is still read once.
+        """
         for token in self._specials:
             prompt = prompt.replace(token, " ")
         if not self.tokenizer.chat_template:
-            return [-1] * soft + self.tokenizer(prompt + "\n")["input_ids"]
+            if not soft:
+                return self.tokenizer(prompt + "\n")["input_ids"]
+            end = self.tokenizer("\n", add_special_tokens=False)["input_ids"]
+            return self.tokenizer(prompt)["input_ids"] + [-1] * soft + end
         turn = [{"role": "user", "content": prompt}]
         chat = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-        start = chat.find(prompt) if soft else 0
-        before = self.tokenizer(chat[:start], add_special_tokens=False)["input_ids"] if start > 0 else []
-        return before + [-1] * soft + self.tokenizer(chat[max(0, start) :], add_special_tokens=False)["input_ids"]
+        if not soft:
+            return self.tokenizer(chat, add_special_tokens=False)["input_ids"]
+        # Templates may strip a message; where it is not found, the vectors come first.
+        start = chat.find(prompt.strip())
+        end = start + len(prompt.strip()) if start >= 0 else 0
+        before, after = (
+            self.tokenizer(part, add_special_tokens=False)["input_ids"] for part in (chat[:end], chat[end:])
+        )
+        return before + [-1] * soft + after
 
     def row(self, prompt, limit=64, temperature=0.0, seed=0, item=None, user=None, least=0):
         """A Row; `item` and `user`: float32 vectors that become soft prompt tokens, or None.

@@ -17,7 +17,7 @@ FORMAT_VERSION: Final = 1
 """Raised with every change that asks for a newly taught adapter."""
 
 SHOWN_PROMPT: Final = "Say what this shows."
-"""The prompt of an item that no words describe: its vector stands before it."""
+"""The prompt of an item that no words describe: its vector stands behind it."""
 
 MAX_VALUE: Final = 100
 """Characters of one fact in the prompt."""
