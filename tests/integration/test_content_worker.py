@@ -157,7 +157,7 @@ def test_every_kind_of_text_can_be_asked_for(own: Deployment) -> None:
     assert "Alien" in found["subject"]["text"]
     assert len(found["subject"]["text"]) <= 60
     assert "Alien" in found["description"]["text"]
-    assert "review" in found["summary"]["text"]
+    assert any(word in found["summary"]["text"].casefold() for word in ("pace", "ending", "review"))
     # What the gate refuses is told to nobody, nor to the model.
     assert found["rude"]["text"] == UNTOLD[TextKind.SUMMARY]
     assert found["rude"]["candidates"] == 0
