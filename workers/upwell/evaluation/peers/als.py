@@ -1,7 +1,8 @@
 """Alternating least squares of the library `implicit`, fitted anew every 5,000 events, users folded in.
 
 Hu, Koren and Volinsky (2008), "Collaborative filtering for implicit feedback datasets". A user's factors are solved
-from the user's events at the time of the ranking, so that new events and new users count at once.
+from the user's events at the time of the ranking, so that new events and new users count at once. Factors, confidence
+and regularisation are the best of five settings on MovieLens' first half.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from upwell.evaluation.ranking_log import RankingLog
 
-EVERY, FACTORS, CONFIDENCE, REGULARISATION, ITERATIONS, SEED = 5_000, 64, 20.0, 1.0, 15, 11
+EVERY, FACTORS, CONFIDENCE, REGULARISATION, ITERATIONS, SEED = 5_000, 32, 2.0, 0.1, 15, 11
 
 
 class FoldedAls:

@@ -1,7 +1,8 @@
 """Incremental matrix factorisation for positive-only feedback.
 
 ISGD of Vinagre, Jorge and Gama (2014), "Fast incremental matrix factorization for recommendation with positive-only
-feedback", with factors of 32, a rate of 0.05 and regularisation of 0.01; users' and items' factors begin small.
+feedback", the best of four settings
+on MovieLens' first half; users' and items' factors begin small.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from upwell.evaluation.ranking_log import RankingLog
 
-FACTORS, RATE, REGULARISATION, SEED = 32, 0.05, 0.01, 11
+FACTORS, RATE, REGULARISATION, SEED = 32, 0.1, 0.1, 11
 
 
 class IncrementalFactors:
