@@ -234,3 +234,22 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
         assert kernel.gradient(shared, scratch, found, target, stage, out)
         np.testing.assert_allclose(out, expected, atol=1e-3)
     assert not kernel.gradient(shared, scratch, found, ITEMS + 1, stage, out)
+
+
+def test_what_has_just_become_popular_is_a_candidate_at_once() -> None:
+    tuning = TUNING._replace(tops=5, refresh=1_000_000)
+    rng = np.random.default_rng(3)
+    item = rng.integers(20, ITEMS, 600).astype(np.int32)
+    item[560:] = 7
+    log = Stream(
+        rng.integers(USERS - 1, size=600).astype(np.int32), item, np.ones(600, np.float32),
+        np.arange(600) * 1_000, np.ones(600, bool),
+    )  # fmt: skip
+    shared, recent, *_ = learned(log, tuning)
+    scores, _ = ranked(shared, recent, USERS - 1, 600_000, tuning=tuning)
+    assert recent.events[USERS - 1] == 0
+    # The others' popularity has not been made older since they came: that waits for the refresh.
+    assert 7 in scores
+    assert len(scores) == 5
+    for top in shared.top:
+        assert len(set(top.tolist())) == 5

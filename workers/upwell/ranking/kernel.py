@@ -119,6 +119,33 @@ def derive(shared, tuning, rows):
 
 
 @compiled_exactly
+def _weakest_last(top, base):
+    """Of a stage's best items, put the one with the least base last: what comes after is compared with that one."""
+    end = len(top) - 1
+    weakest = end
+    for place in range(end):
+        if base[top[place]] < base[top[weakest]]:
+            weakest = place
+    top[weakest], top[end] = top[end], top[weakest]
+
+
+@compiled_exactly
+def _rise(shared, item):
+    """An item that has become better than the weakest of a stage's best takes its place, without waiting for `refresh`."""
+    if not shared.live[item]:
+        return
+    for stage in range(shared.base.shape[0]):
+        top, base = shared.top[stage], shared.base[stage]
+        if base[item] > base[top[-1]]:
+            held = False
+            for place in range(len(top)):
+                held |= top[place] == item
+            if not held:
+                top[-1] = item
+                _weakest_last(top, base)
+
+
+@compiled_exactly
 def refresh(shared, tuning):
     """All derived arrays, and each stage's best items by what does not depend on the user."""
     items, stages = len(shared.counts), shared.base.shape[0]
@@ -141,6 +168,7 @@ def refresh(shared, tuning):
                 held += 1
         # Fewer items than places: the last one stands in them all.
         shared.top[stage, held:] = shared.top[stage, held - 1]
+        _weakest_last(shared.top[stage], shared.base[stage])
 
 
 @compiled_exactly
@@ -422,6 +450,7 @@ def learn(shared, tuning, lessons, row):
     _derive(shared, tuning, item)
     shared.fixed[item, 5 + stage] = math.log(shared.popular_at[stage, item] / shared.gain[2 + stage] + 0.1)
     _mix_fixed(shared, item)
+    _rise(shared, item)
     shared.clock[0] += 1
     if shared.clock[0] % tuning.refresh == 0:
         refresh(shared, tuning)
