@@ -24,7 +24,7 @@ from upwell.evaluation.content_measures import ABOUT, Measure, missing, share
 from upwell.evaluation.content_media import Look, Seen
 from upwell.evaluation.content_sample import Piece, Sample, histories, likes, sample
 from upwell.evaluation.content_users import Group
-from upwell.events.hashing import key64
+from upwell.events.hashing import arm_of, key64
 from upwell.inference.encode import TextEncoder
 from upwell.inference.repository import served
 from upwell.inference.safety import TextSafety, TextScore
@@ -80,6 +80,7 @@ class Evaluation:
                 "looked_at": len(pieces),
                 "by_source": dict(Counter(content.source for content in contents)),
                 "by_format": dict(Counter(content.format for content in contents)),
+                "by_arm": dict(Counter(arm_of(content.content_id) for content in contents)),
                 "by_kind": dict(Counter(content.kind for content in contents)),
                 "candidates": sum(content.candidates for content in contents),
                 "rejected": sum(content.rejected for content in contents),
