@@ -1,6 +1,6 @@
 """Compiled ranking and learning: a user's last events and what all users taught in, scores or the next state out.
 
-The arrays are described in `learner.py`, the arithmetic in docs/decisions/0011-ranking.md. Numba compiles at the first
+The arrays are described in `learner.py`, the arithmetic in docs/decisions/0014-ranking.md. Numba compiles at the first
 call and keeps the machine code in its cache.
 
 What is state (counts, neighbours, popularities, mix) is made by +, *, / and square roots in a fixed order, without fast
