@@ -189,6 +189,20 @@ def test_what_is_gone_or_not_live_is_no_candidate() -> None:
     assert stage_scores.keys() == again.keys()
 
 
+def test_what_is_no_candidate_is_ranked_last_and_teaches_the_mix_nothing() -> None:
+    log = stream()
+    shared = learner.new(ITEMS, TUNING)
+    kernel.refresh(shared, TUNING)
+    before = shared.mix.copy()
+    rank, history = np.full(EVENTS, -1), np.zeros(EVENTS, np.int64)
+    slates = np.full((EVENTS, 10), -1, np.int32)
+    scratch, room = learner.scratch(ITEMS, 8), learner.lessons(1, TUNING)
+    kernel.replay(shared, TUNING, learner.users(USERS, TUNING), scratch, room, log, BOUNDS, rank, history, slates)
+    assert set(rank) == {-1, ITEMS}
+    assert (shared.mix == before).all()
+    assert (slates == -1).all()
+
+
 def test_equal_scores_are_in_the_order_of_rows() -> None:
     shared = learner.new(ITEMS, TUNING)
     shared.live[:] = True

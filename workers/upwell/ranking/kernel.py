@@ -491,7 +491,7 @@ def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage
         lessons.taught[0] = False
         if stream.target[e] and not had:
             rank[e] = items
-            if gradient(shared, scratch, found, item, stage, lessons.gradient[0]):
+            if shared.live[item] and gradient(shared, scratch, found, item, stage, lessons.gradient[0]):
                 lessons.taught[0] = True
                 at = 0
                 for k in range(uintp(found)):
