@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from support import eventually
 from upwell.events.codec import decode, encode
 from upwell.events.contracts import Statistics
 from upwell.interactions import lessons
@@ -15,7 +16,7 @@ from upwell.interactions.lessons import Taught
 from upwell.interactions.slate import with_reasons
 from upwell.ranking import kernel, learner
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.learner import Recent
+from upwell.ranking.learner import Recent, Tuning
 from upwell.ranking.ranker import Ranker, warm
 
 DIMENSION = 8
@@ -154,6 +155,47 @@ def test_a_snapshot_is_the_whole_state():
     other.take("new", "i0", 100 * 60 * MINUTE)
     mine, others = (one.slate("new", 101 * 60 * MINUTE, places=10) for one in (log, other))
     assert [(item.item_id, item.score) for item in mine] == [(item.item_id, item.score) for item in others]
+
+
+def test_a_snapshot_holds_items_that_were_named_just_before_it():
+    log, other = Log(IDS), Log(IDS)
+    told = pairs(log, 4)
+    for n in range(len(log.ranker.shared.counts)):
+        log.catalogue.row(f"new {n}")
+    # The ids first, as the reader takes them: nobody has fitted the ranking to the catalogue in between.
+    ids, state = list(log.catalogue.ids), log.ranker.state()
+    held = lessons.unpacked(lessons.packed(state, len(ids)), other.ranker.tuning)
+    other.ranker.restore(held, np.array([other.catalogue.row(item) for item in ids]))
+    assert other.ranker.shared.counts.sum() == log.ranker.shared.counts.sum() == len(told)
+
+
+def test_everybodys_best_items_follow_deletions_that_come_in_a_burst(monkeypatch):
+    monkeypatch.setattr("upwell.ranking.ranker.REFRESH_S", 0.2)
+    log = Log([f"i{n}" for n in range(400)])
+    best = {log.catalogue.ids[row] for row in log.ranker.shared.top[0]}
+    # All at once, and then nothing changes any more.
+    for item in sorted(best):
+        log.catalogue.remove(item)
+        log.ranker.fit()
+
+    def replaced() -> bool:
+        log.ranker.fit()
+        return bool(log.catalogue.live[log.ranker.shared.top].all())
+
+    eventually(replaced, 30, "the best items are candidates")
+
+
+def test_records_are_bounded_whatever_their_items_are_called():
+    ids = [f"i{n}" + "\N{GRINNING FACE}" * 200 for n in range(1_000)]
+    taught = Taught(Tuning())
+    for n in range(1_000):
+        at = taught.place()
+        taught.rows.item[at] = n
+    told = list(taught.records(ids, 500))
+    assert [names[lesson.item] for names, record in told for lesson in record] == ids
+    assert len(told) > 2
+    assert all(len("".join(names).encode()) < 400_000 for names, _ in told)
+    assert [len(record) for _, record in taught.records([str(n) for n in range(1_000)], 400)] == [400, 400, 200]
 
 
 def test_lessons_of_another_release_are_refused():

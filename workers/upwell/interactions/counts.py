@@ -10,8 +10,8 @@ from upwell.interactions.lessons import Taught
 from upwell.interactions.readers import SHARD
 from upwell.ranking.catalogue import Catalogue
 
-COUNTS_PER_RECORD = 1_000
-"""Ids and categories are bounded, so that a record of so many counts stays far below a broker's usual limit."""
+COUNTS_PER_RECORD = 500
+"""Ids and categories are bounded, so that a record of so many counts and lessons stays below a broker's usual limit."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ before anybody learns from them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,8 @@ from upwell.ranking.learner import STATE, Lessons, Tuning
 
 DIGITS: Final = 4
 """Of gradients and valences."""
+MOST_CHARACTERS: Final = 65_536
+"""Of a record's ids: a lesson may name a dozen items that no other one names."""
 
 
 class Taught:
@@ -40,11 +43,16 @@ class Taught:
         return self.count - 1
 
     def records(self, ids: Sequence[str], most: int) -> Iterator[tuple[list[str], list[Lesson]]]:
-        """(item ids, lessons that name them by their place there), at most so many lessons a record."""
-        for start in range(0, self.count, most):
-            numbers: dict[int, int] = {}
-            lessons = [self._lesson(at, numbers) for at in range(start, min(start + most, self.count))]
-            yield [ids[row] for row in numbers], lessons
+        """(item ids, lessons that name them by their place there), at most so many lessons a record, and about
+        `MOST_CHARACTERS` of ids."""
+        numbers, told, named = dict[int, int](), list[Lesson](), 0
+        for at in range(self.count):
+            before = len(numbers)
+            told.append(self._lesson(at, numbers))
+            named += sum(len(ids[row]) for row in islice(reversed(numbers), len(numbers) - before))
+            if len(told) == most or named >= MOST_CHARACTERS or at == self.count - 1:
+                yield [ids[row] for row in numbers], told
+                numbers, told, named = {}, [], 0
 
     def _lesson(self, at: int, numbers: dict[int, int]) -> Lesson:
         rows, held = self.rows, int(self.rows.held[at])

@@ -69,6 +69,8 @@ class Ranker:
         self.scratch = learner.scratch(ROOM, ROOM)
         self._numbers: dict[str, int] = {}
         self._refresh_at = 0.0
+        self._stale = False
+        """Items have come or gone since everybody's best items were looked for."""
 
     def users(self, count: int) -> Recent:
         """Room for so many users' last events."""
@@ -78,9 +80,15 @@ class Ranker:
         """Take over what was put into the catalogue, and removed from it, since the last time."""
         if len(self.catalogue) > len(self.shared.counts):
             self._grow(2 * len(self.catalogue))
+        if self.catalogue.changed:
+            self._follow()
+        if self._stale and time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + REFRESH_S
+            self._stale = False
+            kernel.refresh(self.shared, self.tuning)
+
+    def _follow(self) -> None:
         changed, self.catalogue.changed = self.catalogue.changed, set()
-        if not changed:
-            return
         rows = sorted(changed)
         self.shared.live[rows] = self.catalogue.live[rows]
         for row in rows:
@@ -89,12 +97,11 @@ class Ranker:
         if len(self._numbers) + 1 > len(self.scratch.interest):
             self.scratch = learner.scratch(len(self.shared.counts), 2 * len(self._numbers))
         kernel.derive(self.shared, self.tuning, np.array(rows))
-        if time.monotonic() >= self._refresh_at:
-            self._refresh_at = time.monotonic() + REFRESH_S
-            kernel.refresh(self.shared, self.tuning)
+        self._stale = True
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What a snapshot holds, as copies; rows are the catalogue's."""
+        """What a snapshot holds, as copies; rows are the catalogue's, those of items just named as well."""
+        self.fit()
         return learner.snapshot(self.shared)
 
     def restore(self, held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
