@@ -221,11 +221,12 @@ class StatisticsReader:
         """None where the ranking does not learn."""
         self._store = store
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-        self._writing: Future[bool] | None = None
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
         self._next_snapshot = time.monotonic() + self._snapshot_s
         self._stored = self._restore(*bounds(settings.kafka, name, SHARD))
+        self._writing: Future[bool] = self._writer.submit(store.elected, SHARD)
+        """Whether this worker is the elected writer, as it was last told."""
         self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: self._stored} if self._stored else None)
 
     def _restore(self, low: int, high: int) -> int:
@@ -275,7 +276,13 @@ class StatisticsReader:
         """
         self._next_snapshot = time.monotonic() + self._snapshot_s
         position = self._reader.positions.get(SHARD, 0)
-        if position <= self._stored or (self._writing is not None and not self._writing.done()):
+        if position <= self._stored or not self._writing.done():
+            return
+        if (error := self._writing.exception()) is not None:
+            log.error("snapshot.failed", shard=SHARD, error=repr(error))
+        if error is not None or not self._writing.result():
+            # Only the elected writer makes copies: they may be large.
+            self._writing = self._writer.submit(self._store.elected, SHARD)
             return
         popularity, arms, ids = self.popularity, self.arms, list(self.catalogue.ids)
         held = Learned(popularity.half_life_ms, *popularity.state(ids), arms.base, deepcopy(arms.sums))

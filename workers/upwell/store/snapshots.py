@@ -35,17 +35,20 @@ class SnapshotStore:
                 return None if row is None else (row[0], bytes(row[1]))  # type: ignore[index]
         raise AssertionError("unreachable")
 
+    def elected(self, shard: int) -> bool:
+        """Whether this worker is, or has just become, the elected writer; False where that cannot be asked."""
+        try:
+            return self._elect(self._connect(), shard)
+        except psycopg.OperationalError as error:
+            log.warning("snapshot.failed", shard=shard, error=str(error).strip())
+            return False
+
     def write(self, shard: int, topic_id: str, next_offset: int, state: bytes) -> bool:
         """Write if this worker is the elected writer; a snapshot can always be made again, so failures only log."""
         try:
             connection = self._connect()
-            if shard not in self._elected:
-                won = connection.execute(
-                    "SELECT pg_try_advisory_lock(%s::integer, %s::integer)", [self._lock_space, shard]
-                ).fetchone()
-                if not won or not won[0]:  # type: ignore[index]
-                    return False
-                self._elected.add(shard)
+            if not self._elect(connection, shard):
+                return False
             connection.execute(
                 sql("write_snapshot"),
                 {
@@ -57,6 +60,15 @@ class SnapshotStore:
             log.warning("snapshot.failed", shard=shard, error=str(error).strip())
             return False
         return True
+
+    def _elect(self, connection: psycopg.Connection[object], shard: int) -> bool:
+        if shard not in self._elected:
+            won = connection.execute(
+                "SELECT pg_try_advisory_lock(%s::integer, %s::integer)", [self._lock_space, shard]
+            ).fetchone()
+            if won and won[0]:  # type: ignore[index]
+                self._elected.add(shard)
+        return shard in self._elected
 
     def close(self) -> None:
         if self._connection is not None:
