@@ -144,7 +144,7 @@ def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows():
 def test_a_snapshot_is_the_whole_state():
     log, other = Log(IDS), Log(IDS[::-1])
     pairs(log, 60)
-    held = msgspec.msgpack.encode(lessons.packed(log.ranker.state(), len(log.catalogue)))
+    held = msgspec.msgpack.encode(lessons.packed(log.ranker.state(), len(log.catalogue), log.ranker.tuning))
     state = lessons.unpacked(msgspec.msgpack.decode(held, type=dict[str, lessons.Array]), other.ranker.tuning)
     other.ranker.restore(state, np.array([other.catalogue.row(item) for item in log.catalogue.ids]))
     raw = log.take("new", "i0", 100 * 60 * MINUTE)
@@ -164,7 +164,7 @@ def test_a_snapshot_holds_items_that_were_named_just_before_it():
         log.catalogue.row(f"new {n}")
     # The ids first, as the reader takes them: nobody has fitted the ranking to the catalogue in between.
     ids, state = list(log.catalogue.ids), log.ranker.state()
-    held = lessons.unpacked(lessons.packed(state, len(ids)), other.ranker.tuning)
+    held = lessons.unpacked(lessons.packed(state, len(ids), log.ranker.tuning), other.ranker.tuning)
     other.ranker.restore(held, np.array([other.catalogue.row(item) for item in ids]))
     assert other.ranker.shared.counts.sum() == log.ranker.shared.counts.sum() == len(told)
 
@@ -183,6 +183,17 @@ def test_everybodys_best_items_follow_deletions_that_come_in_a_burst(monkeypatch
         return bool(log.catalogue.live[log.ranker.shared.top].all())
 
     eventually(replaced, 30, "the best items are candidates")
+
+
+def test_a_snapshot_of_another_tuning_is_refused():
+    log = Log(IDS)
+    pairs(log, 4)
+    held = lessons.packed(log.ranker.state(), len(log.catalogue), log.ranker.tuning)
+    for other in (Tuning(rate=0.2), Tuning(neighbours=400), Tuning(decay=np.float32(0.8))):
+        with pytest.raises(ValueError, match="another tuning"):
+            lessons.unpacked(held, other)
+    # How large a catalogue it was made for, and what is only derived, makes no difference.
+    assert lessons.unpacked(held, Tuning(refresh=9_999, tops=64)).keys() >= set(learner.STATE)
 
 
 def test_records_are_bounded_whatever_their_items_are_called():

@@ -101,13 +101,14 @@ class Array(msgspec.Struct, array_like=True):
     data: bytes
 
 
-def packed(state: Mapping[str, NDArray[Any]], items: int) -> dict[str, Array]:
-    """The first `items` items of a learner's state, empty places of neighbours left out."""
-    places = len(state["neighbour"]) // max(1, len(state["counts"]))
+def packed(state: Mapping[str, NDArray[Any]], items: int, tuning: Tuning) -> dict[str, Array]:
+    """The first `items` items of a learner's state, empty places of neighbours left out; what it was learned with."""
+    places = tuning.neighbours
     filled = state["filled"][:items]
     held = np.arange(places) < filled[:, None]
     cut = {
         **{name: state[name] for name in STATE},
+        "constants": learner.constants(tuning),
         "neighbour": state["neighbour"].reshape(-1, places)[:items][held],
         "weight": state["weight"].reshape(-1, places, 4)[:items][held],
         "popular_at": state["popular_at"][:, :items],
@@ -120,9 +121,11 @@ def unpacked(held: Mapping[str, Array], tuning: Tuning) -> dict[str, NDArray[Any
     """What `packed` packed, as `learner.restore` takes it.
 
     Raises:
-        ValueError, KeyError: it is of another shape.
+        ValueError, KeyError: it is of another shape, or was learned with another tuning.
     """
     found = {name: np.frombuffer(each.data, each.dtype).reshape(each.shape) for name, each in held.items()}
+    if not np.array_equal(found.pop("constants"), learner.constants(tuning)):
+        raise ValueError("the snapshot was learned with another tuning")
     items, places = len(found["counts"]), tuning.neighbours
     there = np.arange(places) < found["filled"][:, None]
     neighbour, weight = np.zeros((items, places), np.uint32), np.zeros((items, places, 4), np.float32)

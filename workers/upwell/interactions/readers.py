@@ -291,8 +291,8 @@ class StatisticsReader:
         self._stored = position
 
     def _write(self, position: int, held: Learned, state: dict[str, NDArray[Any]], ids: list[str]) -> bool:
-        if state:
-            held.ranking_items, held.ranking = ids, lessons.packed(state, len(ids))
+        if state and self.ranker is not None:
+            held.ranking_items, held.ranking = ids, lessons.packed(state, len(ids), self.ranker.base_tuning)
         return self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(held))
 
     def close(self) -> None:

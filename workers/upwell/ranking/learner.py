@@ -208,6 +208,12 @@ def sized(tuning: Tuning, items: int) -> Tuning:
     return tuning._replace(refresh=max(tuning.refresh, items // 4))
 
 
+def constants(tuning: Tuning) -> NDArray[np.float64]:
+    """[c] what the state depends on beside the log: states made with others are of another model."""
+    t = tuning
+    return np.array([t.neighbours, t.decay, t.decay_next, *t.growth, t.liked, t.most, t.rate, *STAGES], np.float64)
+
+
 def users(count: int, tuning: Tuning) -> Recent:
     """Rings without events."""
     shape = (count, tuning.last)
