@@ -98,6 +98,17 @@ def test_a_question_asks_for_a_fact_by_whole_words():
     assert answering("How many players has it?", facts_of("Go", [], {"players": "2"})) == ["2"]
 
 
+@pytest.mark.parametrize("name", ["s", "_", "s_"])
+def test_an_attribute_without_a_name_answers_no_question(name):
+    assert answering("How much does it cost?", facts_of("Lamp", [], {name: "brass"})) == []
+
+
+def test_a_summary_of_an_item_without_a_title_is_checked_as_well():
+    asked = Asked(TextKind.SUMMARY, facts_of(" ", [], {}), reviews=("A quiet plot and good acting.",))
+    invented = "They adore splendid underwater dinosaurs."
+    assert any(problem.startswith("summary: ") for problem in check_of(invented, asked))
+
+
 def test_an_order_instead_of_a_question_is_not_obeyed():
     order = asked(TextKind.ANSWER, question=INJECTED)
     assert "<|" not in prompt_of(order)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from upwell.content.served import writer_of
 from upwell.inference.calls import Transient
 from upwell.inference.endpoint import before, estimated
-from upwell.inference.errors import InferenceRejected
+from upwell.inference.errors import InferenceRejected, InferenceUnavailable
 from upwell.inference.generate import TextGenerator
 from upwell.inference.generate_openai import OpenAiGenerator, _sorted
 from upwell.inference.generate_text_input import Dialect, TextInputGenerator
@@ -31,6 +37,79 @@ def test_statuses_are_sorted(status, kind):
 
 def test_a_refused_key_is_not_repeated():
     assert "hunter2" not in str(_sorted(401, "Incorrect API key provided: hunter2"))
+
+
+@contextmanager
+def answered(status: int, kind: str, words: str) -> Iterator[OpenAiGenerator]:
+    """A generator whose server answers each call so; `{sent}` in it is the header that the key came in."""
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = words.replace("{sent}", self.headers["Authorization"]).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        generator = OpenAiGenerator(f"http://127.0.0.1:{server.server_port}/v1", "m", api_key="hunter2", attempts=1)
+        try:
+            yield generator
+        finally:
+            generator.close()
+            server.shutdown()
+            thread.join()
+
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("text/html", "<html>Sign in</html>"),
+        (JSON, "[]"),
+        (JSON, "null"),
+        (JSON, "{broken"),
+        (JSON, '{"choices": {"a": 1}}'),
+        (JSON, '{"choices": [{"message": null}]}'),
+        (JSON, '{"choices": [{"message": {"content": ["parts"]}}]}'),
+    ],
+)
+def test_an_answer_that_is_none_is_the_servers_fault(kind, words):
+    """So the template answers; an error of another kind would put the triggers into the dead letters."""
+    with answered(200, kind, words) as generator, pytest.raises(InferenceUnavailable, match="answered with no"):
+        generator.generate(["a"])
+
+
+def test_an_answer_may_lack_its_model_and_its_count():
+    with answered(200, JSON, '{"choices": [{"message": {"content": "Alien."}}], "usage": {}}') as generator:
+        (written,) = generator.generate(["a"])
+        assert (written.text, written.tokens, generator.model_version) == ("Alien.", 2, "m")
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+def test_a_key_that_a_server_repeats_is_in_no_message(status):
+    with answered(status, "text/plain", "who is {sent}?") as generator:
+        try:
+            said = generator.generate(["a"])[0].error
+        except InferenceUnavailable as error:
+            said = "".join(traceback.format_exception(error))
+    assert f"HTTP {status}: who is Bearer …?" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("key", ["hünter2", "hunter\n2"])
+def test_a_key_that_no_header_holds_is_refused_at_once(key):
+    with pytest.raises(ConfigError, match=r"generator\.api_key"):
+        OpenAiGenerator("http://127.0.0.1:1/v1", "m", api_key=key)
 
 
 def test_marks_of_the_chat_lose_their_meaning_inside_a_prompt():

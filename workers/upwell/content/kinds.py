@@ -180,16 +180,20 @@ def answering(question: str, facts: Facts) -> list[str]:
     known |= {key: [value] if isinstance(value, str) else list(value) for key, value in facts.attributes.items()}
     for key, values in known.items():
         name = key.replace("_", " ")
-        own = rf"{re.escape(name.removesuffix('s'))}(?:s|es)?"
+        stem = name.removesuffix("s").strip()
+        # A name of no letters asks for nothing: its pattern would be found in any question.
+        own = rf"{re.escape(stem)}(?:s|es)?" if stem else ""
         asks = "|".join(filter(None, (_ABOUT.get(ALIASES.get(key, key)), own)))
-        if values and re.search(rf"\b(?:{asks})\b", asked):
+        if values and asks and re.search(rf"\b(?:{asks})\b", asked):
             return values
     return []
 
 
 def _unsupported(text: str, source: str, facts: Facts) -> list[str]:
     """A summary of other things than the reviews speak of. Beginnings of words are compared: `moving`, `moved`."""
-    own = {word for word in _WORD.findall(text.replace(facts.title, " ").casefold()) if word not in _SAYING}
+    # Without a title there is nothing to take out: a space would come between all letters.
+    untitled = text.replace(facts.title, " ") if facts.title else text
+    own = {word for word in _WORD.findall(untitled.casefold()) if word not in _SAYING}
     known = {word[:5] for word in _WORD.findall(source.casefold())}
     unknown = sorted(word for word in own if word[:5] not in known)
     if len(unknown) > (1 - SUPPORTED) * len(own):

@@ -35,7 +35,7 @@ class OpenAiGenerator(Endpoint):
         more: see `Endpoint`.
 
     Raises:
-        ConfigError: the client library is not installed.
+        ConfigError: the client library is not installed, or no header can hold the key.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class OpenAiGenerator(Endpoint):
             import openai
         except ImportError as error:
             raise ConfigError("generator.kind = openai needs OpenAI's client: install `upwell[openai]`") from error
-        self._openai, self._max_tokens_field = openai, max_tokens_field
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ConfigError("generator.api_key: a header holds printable ASCII on one line")
+        self._openai, self._max_tokens_field, self._key = openai, max_tokens_field, api_key
         # Retried by `Calls`, which the breaker counts with. The library insists on a key.
         self._client = openai.OpenAI(base_url=url, api_key=api_key or "none", timeout=timeout_s, max_retries=0)
 
@@ -75,15 +77,33 @@ class OpenAiGenerator(Endpoint):
                 model=self._model, messages=[{"role": "user", "content": content}], extra_body=body | self._options
             )
         except self._openai.APIStatusError as error:
-            raise _sorted(error.status_code, error.response.text) from error
-        except self._openai.APIError as error:  # no connection, no answer in time, an answer that is none
+            words = error.response.text
+            # Servers and proxies may repeat what they were sent. The cause would be in a traceback: it is left out.
+            raise _sorted(error.status_code, words.replace(self._key, "…") if self._key else words) from None
+        except self._openai.APIError as error:  # no connection, no answer in time
             raise Transient(f"{type(error).__name__}: {error}") from error
-        if not answer.choices:
-            raise Transient("it answered with no text")
-        text = before(self._stop, answer.choices[0].message.content or "")
-        fingerprint = answer.system_fingerprint
-        self._version = f"{answer.model}@{fingerprint}" if fingerprint else answer.model
-        return Generated(text, answer.usage.completion_tokens if answer.usage else estimated(text))
+        except (ValueError, TypeError, LookupError) as error:  # not JSON, or none that the library can take in
+            raise Transient(f"it answered with no completion: {type(error).__name__}") from error
+        text, tokens, self._version = _read(answer)
+        text = before(self._stop, text)
+        return Generated(text, estimated(text) if tokens is None else tokens)
+
+
+def _read(answer: Any) -> tuple[str, int | None, str]:
+    """Text, its tokens where they are counted, and who wrote it. The library hands on whatever it was sent.
+
+    Raises:
+        Transient: there is no text.
+    """
+    try:
+        text = answer.choices[0].message.content or ""
+    except (AttributeError, TypeError, LookupError):
+        text = None
+    if not isinstance(text, str):
+        raise Transient("it answered with no text")
+    tokens = getattr(answer.usage, "completion_tokens", None)
+    model, fingerprint = str(answer.model or ""), answer.system_fingerprint
+    return text, tokens if isinstance(tokens, int) else None, f"{model}@{fingerprint}" if fingerprint else model
 
 
 def _sorted(status: int, words: str) -> Transient | InferenceRejected:
