@@ -1,15 +1,26 @@
-"""Snapshots of shared learning: each schema elects a writer of its own, and an older state never replaces a newer one."""
+"""Snapshots of shared learning: each schema elects a writer of its own, an older state never replaces a newer one, and
+what a snapshot lacks is learned from the log."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
+from confluent_kafka import TopicPartition
 from psycopg import sql
 
+from stream import START_MS, Stream
 from support import eventually
+from upwell.bus.topics import Topic
+from upwell.events.contracts import ItemCount, Lesson, ReactionCount, Statistics
+from upwell.interactions.readers import StatisticsReader
 from upwell.local.stack import Stack
+from upwell.ranking.arms import Arms
+from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.popularity import Popularity
+from upwell.ranking.ranker import Ranker
 from upwell.settings import Postgres
 from upwell.store import migrations
 from upwell.store.snapshots import SnapshotStore
@@ -64,3 +75,65 @@ def test_an_older_state_never_replaces_a_newer_one(stores: Open) -> None:
     assert store.read(0, "another log") is None
     assert store.write(0, "another log", 1, b"one")
     assert store.read(0, "another log") == (1, b"one")
+
+
+def test_a_ranking_that_begins_to_learn_reads_all_lessons_there_are_and_keeps_the_counts(
+    stack: Stack, prefix: str
+) -> None:
+    """A snapshot without the ranking's state, as workers leave it whose ranking does not learn."""
+    stream = Stream(stack, prefix)
+    stores: list[SnapshotStore] = []
+
+    @contextmanager
+    def opened(learns: bool) -> Iterator[StatisticsReader]:
+        catalogue = Catalogue()
+        ranker = Ranker(catalogue, 1.0) if learns else None
+        stores.append(SnapshotStore(stream.settings.postgres))
+        reader = StatisticsReader(
+            stream.settings, stream.admin, catalogue, Popularity(86_400_000.0), Arms(86_400_000.0), stores[-1], ranker
+        )
+        try:
+            reader.to_end()
+            yield reader
+        finally:
+            reader.close()
+
+    def told(number: int) -> None:
+        lesson = Lesson(0, 1.0, 1, [1], [1.0], 0)
+        count = ItemCount("a", START_MS, 1, 1.0)
+        record = Statistics(0, [count], [], START_MS, lesson_items=["a", "b"], lessons=[lesson])
+        record.reactions = [ReactionCount("template", START_MS, 1, number)]
+        stream.send(Topic.STATISTICS, "0", record)
+        stream.flush()
+
+    def held(reader: StatisticsReader) -> object:
+        return reader.popularity.state(reader.catalogue.ids), reader.arms.base, reader.arms.sums
+
+    def written(reader: StatisticsReader) -> bool:
+        reader.snapshot()
+        return stream.rows("SELECT next_offset FROM statistics_snapshots") != []
+
+    try:
+        told(0)
+        told(1)
+        with opened(learns=False) as reader:
+            eventually(lambda: written(reader), 30, "a snapshot")
+            before = held(reader)
+        stores[-1].close()
+        # The first record expires: only the snapshot still knows what it counted.
+        cut = [TopicPartition(stream.topic(Topic.STATISTICS), 0, 1)]
+        for deleted in stream.admin.delete_records(cut).values():
+            deleted.result()
+        with opened(learns=True) as reader:
+            assert held(reader) == before
+            assert reader.ranker is not None
+            assert reader.ranker.shared.clock[0] == 1
+        told(2)
+        with opened(learns=True) as again, opened(learns=False) as other:
+            assert held(again) == held(other) != before
+            assert again.ranker is not None
+            assert again.ranker.shared.clock[0] == 2
+    finally:
+        for store in stores:
+            store.close()
+        stream.close()

@@ -224,10 +224,13 @@ class StatisticsReader:
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
         self._next_snapshot = time.monotonic() + self._snapshot_s
-        self._stored = self._restore(*bounds(settings.kafka, name, SHARD))
+        self._counted_to = 0
+        """Only lessons are taken from records before this offset."""
+        start = self._restore(*bounds(settings.kafka, name, SHARD))
+        self._stored = max(start, self._counted_to)
         self._writing: Future[bool] = self._writer.submit(store.elected, SHARD)
         """Whether this worker is the elected writer, as it was last told."""
-        self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: self._stored} if self._stored else None)
+        self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: start} if start else None)
 
     def _restore(self, low: int, high: int) -> int:
         """Take the snapshot over where it fits this log and these settings; returns where reading starts."""
@@ -244,9 +247,8 @@ class StatisticsReader:
         self.popularity.restore(held.base, [self.catalogue.row(item) for item in held.items], held.sums)
         self.arms.base, self.arms.sums = held.arms_base, held.arms
         if self.ranker is not None and not self._restore_ranking(self.ranker, held):
-            # What the ranking learns is a function of the whole log, as it is still there.
-            self.popularity.restore(0, [], [])
-            self.arms.base, self.arms.sums = 0, {}
+            # Its lessons are read again from where the log begins; counts of these records are in the snapshot.
+            self._counted_to = offset
             return low
         return max(offset, low)
 
@@ -306,16 +308,20 @@ class StatisticsReader:
             except DecodeError as error:
                 log.error("statistics.unreadable", offset=message.offset(), error=str(error))
                 continue
-            counts = statistics.items
-            self.popularity.learn(
-                [self.catalogue.row(count.item_id) for count in counts],
-                [count.window for count in counts],
-                [count.weight for count in counts],
-            )
-            for reaction in statistics.reactions:
-                self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
+            if message.offset() >= self._counted_to:
+                self._take_counts(statistics)
             if self.ranker is not None and statistics.lessons:
                 self._take_lessons(self.ranker, message.offset(), statistics)
+
+    def _take_counts(self, statistics: Statistics) -> None:
+        counts = statistics.items
+        self.popularity.learn(
+            [self.catalogue.row(count.item_id) for count in counts],
+            [count.window for count in counts],
+            [count.weight for count in counts],
+        )
+        for reaction in statistics.reactions:
+            self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
 
     def _take_lessons(self, ranker: Ranker, offset: int, statistics: Statistics) -> None:
         rows = [self.catalogue.row(item) for item in statistics.lesson_items]
