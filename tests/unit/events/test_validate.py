@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from upwell.events import validate
 from upwell.events.codec import encode
-from upwell.events.contracts import Interaction, Item, Request
+from upwell.events.contracts import ContentTrigger, Interaction, Item, Request
 from upwell.events.validate import InvalidRecord, Rules
 from upwell.settings import Settings
 
@@ -171,6 +171,15 @@ def test_a_deletion_needs_a_valid_key(key: bytes | None) -> None:
 def test_an_invalid_request_is_refused_with_its_reason(changes: dict, reason: str) -> None:
     with pytest.raises(InvalidRecord, match=reason):
         request(**changes)
+
+
+def test_a_trigger_of_more_evidence_than_texts_choose_among_is_refused() -> None:
+    """Texts tell pairs of it: those of one record of 1 MB would fill the memory."""
+    made = ContentTrigger("t", "head_changed", "cause", "u", "i", 1, because=["a"] * 17)
+    with pytest.raises(InvalidRecord, match=r"^17 items in because: at most 16$"):
+        validate.trigger(b"u", encode(made), RULES)
+    made.because.pop()
+    assert validate.trigger(b"u", encode(made), RULES) == made
 
 
 @pytest.mark.parametrize("read", READERS)

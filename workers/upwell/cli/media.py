@@ -33,8 +33,8 @@ def prune(
 ) -> None:
     """Delete old media that nobody needs: made for contents, or of items that are deleted, longer ago than this.
 
-    What stays: media of items that are there, and whatever was written, made for a content or lost its item within these
-    days. Readers of `contents` find the media of a content for so long at least. Workers may run meanwhile.
+    What stays: media of items that are there, and whatever was written, made for a content, or lost with its item's
+    deletion within these days. Media that an item had before it was given others are nobody's. Readers of `contents` find the media of a content for so long at least. Workers may run meanwhile.
 
     \b
     Examples:

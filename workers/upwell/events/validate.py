@@ -45,6 +45,8 @@ MAX_VALUE = 1e9
 MAX_QUESTION = 300
 MAX_REVIEWS = 6
 MAX_REVIEW = 2_000
+MAX_EVIDENCE = 16
+"""Items of a trigger's `because`: candidate texts tell every choice among them."""
 INT64 = range(-(2**63), 2**63)
 
 FORMATS = frozenset({"text", "poster", "speech", "clip"})
@@ -225,6 +227,8 @@ def trigger(key: bytes | None, value: bytes | None, rules: Rules) -> ContentTrig
     _identifier("item_id", found.item_id)
     _identifier("kind", found.kind)
     _key("user_id", found.user_id, key, required=False)
+    if len(found.because) > MAX_EVIDENCE:
+        raise InvalidRecord(f"{len(found.because)} items in because: at most {MAX_EVIDENCE}")
     for because in found.because:
         _identifier("because", because)
     if found.framing and found.framing not in FRAMINGS:

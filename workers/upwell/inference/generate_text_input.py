@@ -76,6 +76,8 @@ class TextInputGenerator(Endpoint):
         config = self._configuration()
         inputs = self._inputs(config, self._values(asked, seed, max_tokens, temperature))
         named = [output["name"] for output in config["output"]]
+        if "text_output" not in named:
+            raise Transient(f"model {self._model} at {self._url} has no text_output: it speaks no {self._dialect}")
         outputs = [name for name in ("text_output", "num_output_tokens") if name in named]
         text, tokens = "", 0
         try:
