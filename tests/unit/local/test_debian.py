@@ -7,9 +7,11 @@ import io
 import re
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from upwell.local import debian
 from upwell.local.debian import Package, fetch_package, package_dir, unpack
@@ -151,3 +153,27 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     path, package = deb(tmp_path, data_tar({"./usr/share/sample/big.txt": bytes(2_000)}))
     with pytest.raises(StackError, match="unpacks to more than"):
         unpack(path, tmp_path / "out", package)
+
+
+SQUARE = b"<svg xmlns='http://www.w3.org/2000/svg' width='2cm' height='1cm'><rect width='99%' height='99%' fill='red'/></svg>"
+
+
+def test_drawings_are_rendered_where_there_is_no_picture(tmp_path, monkeypatch):
+    files = FILES | {"./usr/share/sample/a/cow.svg": SQUARE}
+    path, package = deb(tmp_path, data_tar(files))
+    package = replace(package, keep=re.compile(r".*\.(txt|png|svg)"))
+    monkeypatch.setenv(debian.VARIABLE, str(path))
+    folder = fetch_package(tmp_path / "cache", package=package)
+    assert (folder / "a" / "pig.png").read_bytes() == b"PNG"
+    with Image.open(folder / "a" / "cow.png") as picture:
+        assert picture.size == (76, 38)
+        assert picture.convert("RGB").getpixel((30, 20)) == (255, 0, 0)
+    assert not list(folder.rglob("*.svg"))
+
+
+def test_a_broken_drawing_is_named(tmp_path, monkeypatch):
+    path, package = deb(tmp_path, data_tar({"./usr/share/sample/a/cow.svg": b"<svg"}))
+    monkeypatch.setenv(debian.VARIABLE, str(path))
+    with pytest.raises(StackError, match=r"cow\.svg"):
+        fetch_package(tmp_path / "cache", package=replace(package, keep=re.compile(r".*\.svg")))
+    assert not package_dir(tmp_path / "cache", package).exists()

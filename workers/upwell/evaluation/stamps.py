@@ -56,8 +56,8 @@ def stamps(folder: Path, *, habits: Habits = Habits(), inline: bool = False) -> 
     found = catalogue(folder, inline=inline)
     have = {kind: sum(kind in stamp.files for stamp in found) for kind, _, _ in _MEDIA}
     held = (
-        f"{len(found)} stamps: {have['image']} with a picture (the others are drawings in SVG, which nothing here "
-        f"renders), {have['audio']} with a sound, {have['speech']} with their English name spoken"
+        f"{len(found)} stamps: {have['image']} with a picture, {have['audio']} with a sound, "
+        f"{have['speech']} with their English name spoken"
     )
     made = f"The users are synthetic: {habits.users} tastes that drift over {habits.days:g} days, seed {habits.seed}"
     items = [stamp.item for stamp in found]

@@ -1,6 +1,7 @@
 """Fetches Debian's stamps catalogue (pictures, sounds, names in many languages) through apt, as it is configured here.
 
-Pinned by version and SHA-256, unpacked without dpkg and without root; out comes a folder in the cache, complete or absent.
+Pinned by version and SHA-256, unpacked without dpkg and without root, drawings rendered; out comes a folder in the cache,
+complete or absent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import IO, Final, cast
 
 from upwell.local import assets
 from upwell.local.assets import Progress
+from upwell.local.drawings import render
 from upwell.local.errors import StackError
 
 VARIABLE: Final = "UPWELL_STAMPS_DEB"
@@ -52,7 +54,7 @@ STAMPS: Final = Package(
     "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
     "usr/share/tuxpaint/stamps",
     # Most of the package are spoken names in nine languages other than English: 130 MB that nothing here listens to.
-    re.compile(r".*\.(txt|dat|png)|(?!.*_desc_).*\.(ogg|wav)"),
+    re.compile(r".*\.(txt|dat|png|svg)|(?!.*_desc_).*\.(ogg|wav)"),
 )
 
 
@@ -95,6 +97,7 @@ def fetch_package(cache: Path, progress: Progress | None = None, package: Packag
         _check(deb, package)
         say(f"Unpacking {package.name}")
         unpack(deb, scratch / "unpacked", package)
+        render(scratch / "unpacked", say)
         (scratch / "unpacked").rename(folder)
     return folder
 
