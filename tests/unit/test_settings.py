@@ -260,3 +260,10 @@ def test_every_setting_is_described() -> None:
     for group, field in Settings.model_fields.items():
         for name, inner in field.annotation.model_fields.items():  # type: ignore[union-attr]
             assert inner.description, f"{group}.{name}"
+
+
+def test_a_generator_address_that_holds_a_secret_is_refused():
+    given = {"generator.kind": "openai", "generator.model": "m", "generator.url": "https://ann:secret@llm.example/v1"}
+    with pytest.raises(ConfigError, match=r"generator\.url names a user") as refused:
+        Settings.load(None, given)
+    assert "ann:secret" not in str(refused.value)

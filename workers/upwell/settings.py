@@ -242,6 +242,8 @@ class GeneratorSettings(Group):
     def _complete(self) -> GeneratorSettings:
         if self.kind == "openai" and not (self.url and self.model):
             raise ValueError("generator.kind = openai needs generator.url and generator.model")
+        if "@" in self.url.partition("://")[2].partition("/")[0]:
+            raise ValueError("generator.url names a user: addresses are printed; put the secret into generator.api_key")
         if "{prompt}" not in self.chat_format:
             raise ValueError("generator.chat_format must hold {prompt}")
         return self

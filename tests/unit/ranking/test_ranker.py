@@ -219,6 +219,10 @@ def test_lessons_of_another_release_are_refused():
     broken.gradient, broken.item = [], 7
     with pytest.raises(ValueError, match="names item 7 of 1"):
         lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
+    for odd in (1e300, float("nan")):
+        broken.item, broken.valence = 0, odd
+        with pytest.raises(ValueError, match="no worker writes"):
+            lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
 
 
 def test_a_history_is_recalled_as_it_was_remembered():

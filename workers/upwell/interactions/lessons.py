@@ -18,6 +18,8 @@ from upwell.events.contracts import Lesson
 from upwell.ranking import learner
 from upwell.ranking.learner import STATE, Lessons, Tuning
 
+LARGEST: Final = 1e6
+"""Valences and slopes are far below it; what is not would spoil what all workers have learned."""
 DIGITS: Final = 4
 """Of gradients and valences."""
 MOST_CHARACTERS: Final = 65_536
@@ -81,6 +83,8 @@ def read(ids: Sequence[int], given: Sequence[Lesson], tuning: Tuning, stages: in
         named = [lesson.item, *lesson.before]
         if held > most or held != len(lesson.valences) or len(lesson.gradient) not in (0, scorers):
             raise ValueError(f"a lesson of {held} events and {len(lesson.gradient)} slopes: made by another release")
+        if not all(abs(number) <= LARGEST for number in (lesson.valence, *lesson.valences, *lesson.gradient)):
+            raise ValueError("a lesson holds a number that no worker writes")
         if min(named) < 0 or max(named) >= len(ids) or not 0 <= lesson.stage < stages:
             raise ValueError(f"a lesson names item {max(named)} of {len(ids)}, or stage {lesson.stage} of {stages}")
         found.item[at], found.valence[at], found.stage[at] = ids[lesson.item], lesson.valence, lesson.stage

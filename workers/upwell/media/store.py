@@ -35,7 +35,8 @@ EXTENSIONS: Final = {
 """What is made here; for others the system's table of types is asked."""
 FRESH: Final = timedelta(hours=12)
 """For so long a file that is put again is left as it is; `upwell media prune` takes none that is younger than a day."""
-_NAME = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})(\.[a-z0-9]{1,8})?")
+_NAME = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})(\.[a-z0-9]{1,8})?(\.[0-9a-f]{16}\.part)?")
+"""The last part is a file that a crash left half written."""
 
 
 @dataclass(frozen=True, slots=True)
