@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("upwell.content")
 
 WORKER: Final = "content"
+RESTED: Final = 0.25
+"""The model must have rested so long, in units of its last writing, before texts are asked for to choose from: where it
+hardly rests, a choice would cost others their text."""
 READ: Final = 500
 """Records of one poll."""
 MOST_WAITING: Final = 10_000
@@ -324,7 +327,7 @@ class Pipeline:
         if batch:
             self.gathering_since = 0
             # Several candidates are for times when nobody waits for them, and for a model that is idle half of its time.
-            rested = now - self.landed >= self.took
+            rested = now - self.landed >= RESTED * self.took
             spare = self.budget.spare(len(batch), now) if rested and not len(self.waiting) else 0
             self.flight = Flight(batch, self.threads.submit(self.writer.write, batch, spare=spare), now)
 
