@@ -29,7 +29,7 @@ def prefix(
     features: Annotated[
         Path | None, typer.Option(help="Read the items' features from this file; made and kept there if missing.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Batches of 16 texts that pass the generator.", min=0)] = 300,
+    steps: Annotated[int, typer.Option(help="Batches of 16 texts that pass the generator.", min=0)] = 900,
     bar_words: Annotated[
         bool, typer.Option("--bar-words", help="Leave words of held-out titles out of the names without pictures.")
     ] = False,
@@ -40,7 +40,9 @@ def prefix(
     sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
 ) -> None:
-    """Teach soft prompt tokens: from the vectors of the stamps' pictures and sounds to their names. Minutes on a CPU.
+    """Teach soft prompt tokens: from the vectors of the stamps' pictures and sounds to their names.
+
+    A quarter of an hour on one core.
 
     Names that no picture is needed for are taught besides: words of the text encoder's vocabulary that are like names of
     things, classes of the image encoder, titles with a word exchanged. One stamp in six is held out. Their words, written

@@ -65,7 +65,7 @@ class Recipe:
     length: float = 0.3
     """How much the length of soft tokens counts beside the bag of words."""
     batch: int = 16
-    steps: int = 300
+    steps: int = 900
     learning_rate: float = 1.5e-3
     seed: int = 7
     threads: int = 1
