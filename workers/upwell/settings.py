@@ -134,6 +134,12 @@ class Triton(Group):
     )
 
 
+RATING = "rating"
+"""The type of event whose value is what a user thinks of the item."""
+STRONGEST = 2.0
+"""A rating counts at most this often, up or down, whatever its value says."""
+
+
 class Events(Group):
     """What counts as an event, and how much."""
 
@@ -157,6 +163,15 @@ class Events(Group):
     rating_neutral: float = Field(2.5, description="A rating's weight is weights.rating x (value - neutral) / scale.")
     rating_scale: PositiveFloat = Field(2.5, description="See rating_neutral.")
     max_future_s: float = Field(86_400, ge=0, description="An event further in the future goes to the dead letters.")
+
+    def weight(self, type_: str, value: float | None) -> float:
+        """What an event counts: its type's weight, a rating's by its value, but at most `STRONGEST` times as much, up or down;
+        0 for a type that has none."""
+        weight = self.weights.get(type_, 0.0)
+        if type_ == RATING and value is not None:
+            liking = (value - self.rating_neutral) / self.rating_scale
+            weight *= max(-STRONGEST, min(STRONGEST, liking))
+        return weight
 
 
 class ItemSettings(Group):

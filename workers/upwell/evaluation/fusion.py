@@ -21,8 +21,6 @@ from upwell.settings import Settings
 Vectors = NDArray[np.float32]
 DAY_MS: Final = 86_400_000
 TOP: Final = 10
-STRONGEST: Final = 2.0
-"""A rating counts at most this often, as in `interactions/worker.py`."""
 LEAST: Final = 500
 """Events that a test needs: the last fifth of them asks, and below a hundred questions errors are wider than gains."""
 BLOCK: Final = 512
@@ -54,7 +52,7 @@ def log_of(events: Sequence[Interaction], items: Sequence[str], settings: Settin
     users: dict[str, int] = {}
     found = []
     for event in sorted(events, key=lambda event: event.ts):
-        weight = _weight(event, settings)
+        weight = settings.events.weight(event.type, event.value)
         if event.item_id in rows and weight:
             found.append((users.setdefault(event.user_id, len(users)), rows[event.item_id], weight, event.ts))
     columns = list(zip(*found, strict=True)) or [(), (), (), ()]
@@ -64,14 +62,6 @@ def log_of(events: Sequence[Interaction], items: Sequence[str], settings: Settin
         np.array(columns[2], np.float32),
         np.array(columns[3], np.int64),
     )
-
-
-def _weight(event: Interaction, settings: Settings) -> float:
-    weight = settings.events.weights.get(event.type, 0.0)
-    if event.type == "rating" and event.value is not None:
-        liking = (event.value - settings.events.rating_neutral) / settings.events.rating_scale
-        weight *= max(-STRONGEST, min(STRONGEST, liking))
-    return weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,7 @@ def _is_rating(event: Interaction, rated: bool) -> bool:
 def _weight(event: Interaction, events: Events, rated: bool) -> float:
     if _is_rating(event, rated) and event.value is not None:
         # A neutral rating is an event all the same: the least weight that is not none.
-        liking = (event.value - events.rating_neutral) / events.rating_scale
-        return events.weights[event.type] * liking or 1e-6
+        return events.weight(event.type, event.value) or 1e-6
     return (
         events.weights["click"] if event.type == InteractionType.RATING.value else events.weights.get(event.type, 0.0)
     )

@@ -55,8 +55,6 @@ WORKER = "interactions"
 DAY_MS = 86_400_000
 SWEPT = 50
 """Profiles rebuilt at a time."""
-STRONGEST = 2.0
-"""A rating counts at most this often, up or down, whatever its value says."""
 
 
 def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> None:
@@ -287,7 +285,7 @@ class Pipeline:
                     changed.add(slot)
                     continue
             else:
-                weight = self._weight(event)
+                weight = self.settings.events.weight(event.type, event.value)
                 assert event.item_id is not None
                 new = profiles.apply(
                     slot, key64(event.event_id), event.item_id, event.ts, message.timestamp()[1], weight,
@@ -339,14 +337,6 @@ class Pipeline:
             return None
         added = react(self.profiles.reactions[slot], name, weight, impression=event.type == InteractionType.IMPRESSION)
         return (name, added) if any(added) else None
-
-    def _weight(self, event: Interaction) -> float:
-        events = self.settings.events
-        weight = events.weights[event.type]
-        if event.type == InteractionType.RATING and event.value is not None:
-            liking = (event.value - events.rating_neutral) / events.rating_scale
-            weight *= max(-STRONGEST, min(STRONGEST, liking))
-        return weight
 
     def _learn(self) -> None:
         """Take in new item features and statistics; both only ever between batches."""

@@ -523,10 +523,10 @@ def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratc
 
 @compiled_exactly
 def shortlist(shared, tuning, recent, slot, now, gone, bounds, scratch, slate, slate_scores, slate_at):
-    """Score a user's candidates and take the best ones. Returns (how many, the user's stage, all candidates)."""
+    """Score a user's candidates and take the best ones. Returns how many, and the user's stage."""
     stage = stage_of(recent.events[slot], bounds)
     found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
-    return best(scratch, found, slate, slate_scores, slate_at), stage, found
+    return best(scratch, found, slate, slate_scores, slate_at), stage
 
 
 @compiled_exactly

@@ -67,6 +67,7 @@ class Ranker:
         self.tuning = learner.sized(tuning, ROOM)
         self.shared = learner.new(ROOM, self.tuning)
         self.scratch = learner.scratch(ROOM, ROOM)
+        self._nothing = _nothing(tuning)
         self._numbers: dict[str, int] = {}
         self._refresh_at = 0.0
         self._stale = False
@@ -179,67 +180,49 @@ class Ranker:
         vectors = self.catalogue.vectors[fresh]
         lift = interests @ vectors.T if len(fresh) else np.zeros((len(slots), 0), np.float32)
         lift *= self.content * self.shared.fixed[fresh, 4]
-        where = np.full(len(self.shared.counts), -1, np.int64)
-        where[fresh] = np.arange(len(fresh))
         return [
-            self._chosen(recent, slot, int(times[u]), gone[u], fresh, lift[u], where, ties, places)
+            self._chosen(recent, slot, int(times[u]), gone[u], fresh, lift[u], ties, places)
             for u, slot in enumerate(slots)
         ]
 
     def _chosen(
         self, recent: Recent, slot: int, now: int, gone: NDArray[np.int32], fresh: NDArray[np.int64],
-        lift: NDArray[np.float32], where: NDArray[np.int64], ties: NDArray[np.uint64], places: int,
+        lift: NDArray[np.float32], ties: NDArray[np.uint64], places: int,
     ) -> Chosen:  # fmt: skip
         shared, tuning, scratch = self.shared, self.tuning, self.scratch
         room = SPARE * places
         slate, scores, at = np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int32)
-        held, stage, found = kernel.shortlist(
-            shared, tuning, recent, slot, now, gone, _BOUNDS, scratch, slate, scores, at
-        )
+        held, stage = kernel.shortlist(shared, tuning, recent, slot, now, gone, _BOUNDS, scratch, slate, scores, at)
         rows, scores = slate[:held].astype(np.int64), scores[:held]
-        features = self._features(rows, at[:held], stage)
+        own = scratch.feature[:, at[:held]]
+        features = np.column_stack([*own[:4], self._of_items(rows, stage), own[4]])
+        lifted = np.zeros_like(scores)
         if len(fresh):
+            place = np.minimum(np.searchsorted(fresh, rows), len(fresh) - 1)
+            lifted = np.where(fresh[place] == rows, lift[place], lifted)
             # Candidates that nobody's company and no popularity brings in: the nearest new items.
-            apart = np.ones(len(shared.counts), bool)
-            apart[scratch.rows[:found]] = apart[gone] = False
-            others = np.flatnonzero(apart[fresh])
+            others = np.flatnonzero(scratch.stamp[fresh] != scratch.tick[0])
             if len(others) > places:
                 best = np.argpartition(lift[others] + shared.base[stage, fresh[others]], len(others) - places)
                 others = others[best[len(others) - places :]]
-            unknown = self._unknown(fresh[others], stage)
+            unknown = np.tile(self._nothing, (len(others), 1))
+            unknown[:, 4:9] = self._of_items(fresh[others], stage)
             rows = np.concatenate([rows, fresh[others]])
             features = np.concatenate([features, unknown])
             scores = np.concatenate([scores, unknown @ shared.mix[stage]])
-        lifted = np.where(where[rows] >= 0, lift[where[rows]], np.float32(0)) if len(fresh) else np.zeros_like(scores)
+            lifted = np.concatenate([lifted, lift[others]])
         scores = scores + lifted
         order = np.lexsort((ties[rows], -scores))[:places]
         rows, scores = rows[order], scores[order]
-        added = shared.mix[stage] * (features[order] - self._nothing())
+        added = shared.mix[stage] * (features[order] - self._nothing)
         contributions = np.concatenate([added, lifted[order, None]], axis=1).astype(np.float32)
         evidence, evidence_time = self._evidence(recent, slot, rows)
         return Chosen(rows, scores, contributions, evidence, evidence_time)
 
-    def _features(self, rows: NDArray[np.int64], at: NDArray[np.int32], stage: int) -> NDArray[np.float32]:
-        """[n, scorers] of candidates just scored."""
-        fixed, own = self.shared.fixed[rows], self.scratch.feature[:, at]
-        return np.stack(
-            [*own[:4], fixed[:, 0], fixed[:, 1], fixed[:, 2], fixed[:, 5 + stage], fixed[:, 3], own[4]], axis=1
-        )
-
-    def _unknown(self, rows: NDArray[np.int64], stage: int) -> NDArray[np.float32]:
-        """[n, scorers] of items that stood beside none of the user's."""
-        fixed, nothing = self.shared.fixed[rows], self._nothing()
-        found = np.tile(nothing, (len(rows), 1))
-        found[:, 4:9] = np.stack([fixed[:, 0], fixed[:, 1], fixed[:, 2], fixed[:, 5 + stage], fixed[:, 3]], axis=1)
+    def _of_items(self, rows: NDArray[np.int64], stage: int) -> NDArray[np.float32]:
+        """[n, 5] features that no user changes, in the order of `SCORERS`."""
+        found: NDArray[np.float32] = self.shared.fixed[rows][:, [0, 1, 2, 5 + stage, 3]]
         return found
-
-    def _nothing(self) -> NDArray[np.float32]:
-        """[scorers] features of an item that nothing is known of; logarithms as in the kernel."""
-        t = self.tuning
-        logs = np.log([t.prior, t.prior_next, t.prior_burst])
-        return np.array(
-            [logs[0], logs[1], 0, logs[2], 0, np.log(0.1), np.log(0.05), np.log(0.1), np.log(0.5), 0], np.float32
-        )
 
     def _evidence(
         self, recent: Recent, slot: int, rows: NDArray[np.int64]
@@ -277,6 +260,13 @@ class Ranker:
 def valence_of(weight: float) -> np.float32:
     """An event's weight as the learner knows it, in [-1, 1]."""
     return np.float32(max(-1.0, min(1.0, weight)))
+
+
+def _nothing(tuning: Tuning) -> NDArray[np.float32]:
+    """[scorers] features of an item that nothing is known of; logarithms as in the kernel."""
+    together, following, burst = np.log([tuning.prior, tuning.prior_next, tuning.prior_burst])
+    of_item = np.log([1, 0.1, 0.05, 0.1, 0.5])
+    return np.array([together, following, 0, burst, *of_item, 0], np.float32)
 
 
 def warm() -> None:
