@@ -267,3 +267,13 @@ def test_a_generator_address_that_holds_a_secret_is_refused():
     with pytest.raises(ConfigError, match=r"generator\.url names a user") as refused:
         Settings.load(None, given)
     assert "ann:secret" not in str(refused.value)
+
+
+def test_a_rating_weighs_by_its_value_within_bounds():
+    events = Settings().events
+    assert events.weight("rating", 5.0) == pytest.approx(1.0)
+    assert events.weight("rating", 2.5) == 0
+    assert events.weight("rating", 1.0) == pytest.approx(-0.6)
+    assert (events.weight("rating", 1e9), events.weight("rating", -1e9)) == (2.0, -2.0)
+    assert events.weight("rating", None) == events.weights["rating"]
+    assert (events.weight("purchase", 99.0), events.weight("never heard of", None)) == (3.0, 0.0)

@@ -112,3 +112,14 @@ def test_every_kind_of_store_tells_when_it_was_written_to(store: MediaStore) -> 
     now = datetime.now(UTC)
     assert dict(store.written_before(now - timedelta(days=1))) == {}
     assert dict(store.written_before(now + timedelta(days=1))) == {stored.uri: 3}
+
+
+def test_what_a_crash_left_half_written_is_found_with_the_rest(tmp_path: Path) -> None:
+    store = MediaStore(MediaSettings(store=tmp_path.as_uri()))
+    whole = store.put(b"one", "image/png")
+    half = Path(f"{whole.uri.removeprefix('file://')}.{'0' * 16}.part")
+    half.write_bytes(b"o")
+    found = dict(store.written_before(datetime.now(UTC) + timedelta(days=1)))
+    assert found == {whole.uri: 3, half.as_uri(): 1}
+    store.delete(half.as_uri())
+    assert not half.exists()

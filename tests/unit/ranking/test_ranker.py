@@ -29,6 +29,7 @@ class Log:
 
     ids: list[str]
     catalogue: Catalogue = field(default_factory=Catalogue)
+    tuning: Tuning = field(default_factory=Tuning)
 
     def __post_init__(self) -> None:
         chance = np.random.default_rng(3)
@@ -36,7 +37,7 @@ class Log:
         for item in self.ids:
             vector = (vectors[item] / np.linalg.norm(vectors[item])).astype(np.float32)
             self.catalogue.put(item, vector, item.upper(), ["odd" if int(item[1:]) % 2 else "even"], 1.0)
-        self.ranker = Ranker(self.catalogue, content=2.0)
+        self.ranker = Ranker(self.catalogue, content=2.0, tuning=self.tuning)
         self.ranker.fit()
         self.recent: Recent = self.ranker.users(64)
         self.users: dict[str, int] = {}
@@ -127,9 +128,23 @@ def test_a_new_item_is_found_by_its_vector_among_learned_ones():
     assert "i99" in [item.item_id for item in log.slate("new", 100 * 60 * MINUTE, vector, places=10)]
 
 
-def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows():
-    log, other = Log(IDS), Log(IDS[::-1])
+def test_the_nearest_of_many_new_items_comes_first():
+    """More items than are looked at for their popularity."""
+    log = Log([f"i{n}" for n in range(400)])
+    outside = set(range(400)) - {int(row) for row in log.ranker.shared.top[0]}
+    for row in sorted(outside)[:5]:
+        assert log.slate("new", MINUTE, log.catalogue.vectors[row])[0].item_id == log.catalogue.ids[row]
+
+
+@pytest.mark.parametrize("neighbours", [320, 8])
+def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows(neighbours):
+    """Also where neighbours make room for others."""
+    log, other = (Log(ids, tuning=Tuning(neighbours=neighbours)) for ids in (IDS, IDS[::-1]))
+    chance = np.random.default_rng(4)
     told = pairs(log, 60)
+    for n in range(400):
+        told.append(log.take(f"u{n % 60}", f"i{chance.integers(40)}", 10_000_000_000 + n * 1000))
+        log.learn(told[-1])
     for raw in told:
         other.learn(raw)
     mine, others = learner.snapshot(log.ranker.shared), learner.snapshot(other.ranker.shared)
@@ -138,7 +153,18 @@ def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows():
         np.testing.assert_array_equal(mine[name][: len(IDS)], others[name][rows])
     for name in ("mix", "slopes", "gain", "clock"):
         np.testing.assert_array_equal(mine[name], others[name])
+    assert company(log) == company(other)
     assert (mine["mix"] != learner.snapshot(Ranker(Catalogue(), 0).shared)["mix"]).any()
+
+
+def company(log: Log) -> dict[str, dict[str, list[float]]]:
+    """Each item's neighbours with their weights, by id."""
+    shared, ids, places = log.ranker.shared, log.catalogue.ids, log.ranker.tuning.neighbours
+    names, weights = shared.neighbour.reshape(-1, places), shared.weight.reshape(-1, places, 4)
+    return {
+        item: {ids[names[row, m]]: weights[row, m].tolist() for m in range(shared.filled[row])}
+        for row, item in enumerate(ids)
+    }
 
 
 def test_a_snapshot_is_the_whole_state():
