@@ -30,7 +30,7 @@ class OpenAiGenerator(Endpoint):
         url: address up to `/v1`.
         model: its name there.
         api_key: empty where none is needed.
-        timeout_s: deadline of one call.
+        timeout_s: deadline of the connection, and of each read of the answer.
         max_tokens_field: what the server calls the most tokens of a text.
         more: see `Endpoint`.
 
