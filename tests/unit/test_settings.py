@@ -43,7 +43,7 @@ def test_flags_beat_variables_beat_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("UPWELL_RANKING__RECENT", "2")
     settings = Settings.load(config, {"ranking.slate": "3"})
     assert (settings.ranking.slate, settings.ranking.recent, settings.ranking.weight_taste) == (3, 2, 0.1)
-    assert settings.ranking.weight_popular == Settings().ranking.weight_popular
+    assert settings.ranking.weight_recent == Settings().ranking.weight_recent
     assert settings.kafka.partitions == 7
 
 

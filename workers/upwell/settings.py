@@ -206,17 +206,13 @@ class Ranking(Group):
     emit: Literal["coalesced", "every_event"] = Field(
         "coalesced", description="One ranking per user and batch, or per event."
     )
-    scorer: Literal["vectors", "learned"] = Field(
-        "vectors",
-        description="`vectors`: profile, last liked items and popularity, by the weights below. `learned`: what all users "
-        "take after what, learned from every event, with the vectors for items of few events.",
+    candidates: PositiveInt = Field(40, description="Best items of a user, out of which the slate is made.")
+    weight_content: float = Field(
+        2.0, ge=0, description="What an item's vector counts while nobody had the item; less with every event."
     )
-    weight_content: float = Field(2.0, ge=0, description="`learned`: weight of an item's vector while nobody had it.")
-    weight_taste: float = Field(0.35, description="Share of the long-term profile's cosine.")
-    weight_recent: float = Field(0.45, description="Share of the cosine with the last liked items.")
-    weight_popular: float = Field(0.4, description="Share of decayed popularity.")
+    weight_taste: float = Field(0.35, description="... of it, the cosine with the long-term profile.")
+    weight_recent: float = Field(0.45, description="... and the cosine with the last liked items.")
     recent: PositiveInt = Field(5, description="How many last liked items count as recent.")
-    popularity_half_life_days: PositiveFloat = Field(7, description="Event time after which popularity halves.")
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from upwell.ranking.evidence import tastes, witnesses
+from upwell.ranking.evidence import nearest, tastes, witnesses
+from upwell.ranking.profile import unit
 
 VECTORS = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [-1, 0], [0, 1]], np.float32)
 
@@ -26,3 +27,8 @@ def test_a_taste_is_what_several_liked_items_share_with_the_item() -> None:
     assert tastes(["Western"], liked, 2) == []
     assert tastes(["War"], [*liked, *[["Crime"]] * 9], 2) == []
     assert tastes(["War"], [], 2) == []
+
+
+def test_the_nearest_liked_item() -> None:
+    vectors = unit(np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32))
+    assert nearest(vectors, np.array([1, 3]), np.array([2, 0])).tolist() == [0, 2]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from upwell.ranking.profile import EMPTY_BASE, add, decay, unit
+from upwell.ranking.profile import EMPTY_BASE, add, decay, recent_interest, unit
 
 HALF_LIFE = 3_600_000.0
 Events = list[tuple[int, float, int]]
@@ -67,3 +67,10 @@ def test_ages_vanish_without_a_warning() -> None:
 def test_unit_keeps_zero_rows() -> None:
     rows = unit(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]], atol=1e-7)
+
+
+def test_the_newest_liked_item_counts_most() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    interest = recent_interest(vectors, [np.array([0, 1, 2]), np.zeros(0, np.int64)], 2)
+    assert interest[0][2] > interest[0][1] > interest[0][0] == 0
+    assert not interest[1].any()

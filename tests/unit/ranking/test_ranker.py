@@ -13,7 +13,7 @@ from upwell.events.codec import decode, encode
 from upwell.events.contracts import Statistics
 from upwell.interactions import lessons
 from upwell.interactions.lessons import Taught
-from upwell.interactions.slate import with_reasons
+from upwell.interactions.slate import ranked_items
 from upwell.ranking import kernel, learner
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import Recent, Tuning
@@ -66,9 +66,11 @@ class Log:
         gone = np.array(self.had.get(slot, []), np.int32)
         interests = np.zeros((1, DIMENSION), np.float32) if interest is None else interest[None]
         (chosen,) = self.ranker.rank(
-            self.recent, [slot], np.array([time]), [gone], interests, self.catalogue.ties, places
+            self.recent, [slot], np.array([time]), [gone], interests, self.catalogue.ties, 4 * places
         )
-        return with_reasons(self.catalogue, chosen, np.zeros(0, np.int64), time)
+        return ranked_items(
+            self.catalogue, chosen.take(np.arange(min(places, len(chosen.rows)))), np.zeros(0, np.int64), time
+        )
 
 
 IDS = [f"i{n}" for n in range(40)]

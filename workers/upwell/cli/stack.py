@@ -257,6 +257,10 @@ def setup(
             assets.fetch_weights(stack.cache, say)
         if "models" in wanted:
             assets.prepare_models(stack.cache, models_dir(stack.cache), say)
+            from upwell.ranking.ranker import warm
+
+            say("Compiling the ranking")
+            warm()
     print(f"Set up in {time.monotonic() - began:.0f} s; kept in {stack.cache}. Next: `upwell demo`, or `upwell up`.")
 
 

@@ -19,12 +19,11 @@ class Counts:
     """What a batch adds to shared learning."""
 
     window_ms: int
+    taught: Taught
     events: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     reactions: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     newest: int = 0
-    taught: Taught | None = None
-    """None where the ranking does not learn."""
 
     def add(self, item_id: str, time_ms: int, weight: float) -> None:
         key = (item_id, time_ms - time_ms % self.window_ms)
@@ -49,7 +48,7 @@ class Counts:
         items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
         named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
         size = COUNTS_PER_RECORD
-        lessons = list(self.taught.records(catalogue.ids, size)) if self.taught is not None else []
+        lessons = list(self.taught.records(catalogue.ids, size))
         records = []
         for number in range(max(-(-len(items) // size), -(-len(named) // size), len(lessons))):
             part = slice(number * size, (number + 1) * size)

@@ -54,10 +54,9 @@ _decode_reactions = msgspec.json.Decoder(Reactions).decode
 class Profiles:
     """Slots of users. `vectors`, `bases`, `versions` … are arrays by slot."""
 
-    def __init__(self, capacity: int, catalogue: Catalogue, half_life_ms: float, ranker: Ranker | None = None) -> None:
+    def __init__(self, capacity: int, catalogue: Catalogue, half_life_ms: float, ranker: Ranker) -> None:
         self.capacity = capacity
         self.ranker = ranker
-        """None where the ranking does not learn."""
         self.catalogue = catalogue
         self.half_life_ms = half_life_ms
         room = min(capacity, 1024)
@@ -80,7 +79,7 @@ class Profiles:
         self.triggered: list[str | None] = [None] * room
         self.reactions: list[Reactions] = [{}] * room
         """Feedback to contents."""
-        self.recent = ranker.users(room) if ranker is not None else None
+        self.recent = ranker.users(room)
         """Last events, as the ranking looks at them; follows from the histories."""
         self.waiting: dict[int, set[int]] = {}
         """Item hash to slots with events that wait for its vector."""
@@ -276,8 +275,7 @@ class Profiles:
         if stale:
             self._rebuild(slot, history, rows)
             events = history.events()
-        if self.ranker is not None and self.recent is not None:
-            self.ranker.recall(self.recent, slot, events)
+        self.ranker.recall(self.recent, slot, events)
         for index in np.flatnonzero(events["applied"] == 0):
             item, found = int(events["item"][index]), int(rows[index])
             if found >= 0 and self.catalogue.known[found]:
@@ -329,8 +327,7 @@ class Profiles:
         self.slates[slot] = []
         self.triggered[slot] = None
         self.reactions[slot] = {}
-        if self.recent is not None:
-            self.recent.events[slot] = 0
+        self.recent.events[slot] = 0
         return slot
 
     def _release(self, user_id: str, slot: int) -> None:
@@ -369,8 +366,7 @@ class Profiles:
             wider(self.generations), wider(self.versions), wider(self.revisions),
         )  # fmt: skip
         self.event_times, self.partitions = wider(self.event_times), wider(self.partitions)
-        if self.recent is not None:
-            self.recent = Recent(*(wider(held) for held in self.recent))
+        self.recent = Recent(*(wider(held) for held in self.recent))
         self.used, self.changed = wider(self.used), wider(self.changed)
         self.user_ids += [""] * more
         self.histories += [History()] * more

@@ -17,12 +17,9 @@ from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.profiles import Profiles, Shown
-from upwell.interactions.slate import had, ranked_items, with_reasons
-from upwell.ranking import scoring
+from upwell.interactions.slate import had, ranked_items
 from upwell.ranking.arms import Arms
-from upwell.ranking.popularity import Popularity
-from upwell.ranking.profile import unit
-from upwell.ranking.scoring import Mix
+from upwell.ranking.profile import recent_interest, unit
 from upwell.settings import Settings
 from upwell.telemetry import metrics
 
@@ -53,13 +50,10 @@ class Touched:
 class Rankings:
     """Scores users with what profiles and shared learning hold now, and notes in the profiles what was shown."""
 
-    def __init__(self, settings: Settings, profiles: Profiles, popularity: Popularity, arms: Arms) -> None:
+    def __init__(self, settings: Settings, profiles: Profiles, arms: Arms) -> None:
         self._settings = settings
         self._profiles = profiles
-        self._popularity = popularity
         self._arms = arms
-        ranking = settings.ranking
-        self._mix = Mix(ranking.weight_taste, ranking.weight_recent, ranking.weight_popular)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
         self._triggers = topics.real(settings.kafka, topics.TRIGGERS["normal"])
 
@@ -82,34 +76,34 @@ class Rankings:
     def _score(self, slots: list[int]) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
         """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
         catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
-        count = len(catalogue)
-        seen, liked = [], []
+        gone, liked = [], []
         for slot in slots:
             events = profiles.histories[slot].events()
-            seen.append(had(events))
+            gone.append(had(events))
             liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
-        vectors = catalogue.vectors[:count]
-        taste, recent = unit(profiles.vectors[slots]), scoring.recent_interest(vectors, liked, ranking.recent)
-        ranker = profiles.ranker
-        if ranker is not None and profiles.recent is not None:
-            ranker.fit()
-            interests = np.float32(self._mix.taste) * taste + np.float32(self._mix.recent) * recent
-            times = profiles.event_times[slots]
-            chosen = ranker.rank(profiles.recent, slots, times, seen, interests, catalogue.ties, ranking.slate)
-            return [
-                with_reasons(catalogue, one, own, int(now)) for one, own, now in zip(chosen, liked, times, strict=True)
-            ], liked
-        slates = scoring.best(
-            taste,
-            recent,
-            vectors,
-            self._popularity.scores(count),
-            catalogue.live[:count],
-            seen,
-            self._mix,
-            ranking.slate,
+        ranker, times = profiles.ranker, profiles.event_times[slots]
+        ranker.fit()
+        best = ranker.rank(
+            profiles.recent,
+            slots,
+            times,
+            gone,
+            self._interests(slots, liked),
+            catalogue.ties,
+            max(ranking.candidates, ranking.slate),
         )
-        return [ranked_items(catalogue, slates, number, liked[number]) for number in range(len(slots))], liked
+        slates = [np.arange(min(ranking.slate, len(candidates.rows))) for candidates in best]
+        return [
+            ranked_items(catalogue, candidates.take(slate), own, int(now))
+            for candidates, slate, own, now in zip(best, slates, liked, times, strict=True)
+        ], liked
+
+    def _interests(self, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """[u, d] float32, what the vectors of items of few events are compared with."""
+        catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
+        recent = recent_interest(catalogue.vectors, liked, ranking.recent)
+        taste = unit(profiles.vectors[slots])
+        return np.float32(ranking.weight_taste) * taste + np.float32(ranking.weight_recent) * recent
 
     def _publish(
         self,

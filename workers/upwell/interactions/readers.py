@@ -1,4 +1,4 @@
-"""What an interactions worker learns from other topics: items from `item-features`, popularity from `statistics`.
+"""What an interactions worker learns from other topics: items from `item-features`, how to rank from `statistics`.
 
 Both are functions of their log: read to the end before the first ranking, then kept up between batches.
 """
@@ -28,7 +28,6 @@ from upwell.events.contracts import ItemFeatures, Statistics
 from upwell.interactions import lessons
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.popularity import Popularity
 from upwell.ranking.ranker import Ranker
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
@@ -40,17 +39,12 @@ log = structlog.get_logger("upwell.interactions")
 class Learned(msgspec.Struct, array_like=True):
     """A snapshot of what is learned from `statistics`."""
 
-    half_life_ms: float
-    base: int
-    items: list[str]
-    sums: list[float]
-    """Popularity, by item."""
-    arms_base: int = 0
-    arms: dict[str, list[float]] = {}
+    arms_base: int
+    arms: dict[str, list[float]]
     """Arm to [shown, liked]."""
-    ranking_items: list[str] = []
+    items: list[str] = []
     ranking: dict[str, lessons.Array] = {}
-    """State of the ranking, its items in the order of `ranking_items`."""
+    """State of the ranking, its items in the order of `items`."""
 
 
 LOOK_S = 1.0
@@ -208,26 +202,21 @@ class StatisticsReader:
         settings: Settings,
         admin: AdminClient,
         catalogue: Catalogue,
-        popularity: Popularity,
+        ranker: Ranker,
         arms: Arms,
         store: SnapshotStore,
-        ranker: Ranker | None = None,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
         self.catalogue = catalogue
-        self.popularity = popularity
-        self.arms = arms
         self.ranker = ranker
-        """None where the ranking does not learn."""
+        self.arms = arms
         self._store = store
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._topic_id = topic_id(admin, name)
         self._snapshot_s = settings.statistics.snapshot_s
         self._next_snapshot = time.monotonic() + self._snapshot_s
-        self._counted_to = 0
-        """Only lessons are taken from records before this offset."""
         start = self._restore(*bounds(settings.kafka, name, SHARD))
-        self._stored = max(start, self._counted_to)
+        self._stored = start
         self._writing: Future[bool] = self._writer.submit(store.elected, SHARD)
         """Whether this worker is the elected writer, as it was last told."""
         self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: start} if start else None)
@@ -238,28 +227,19 @@ class StatisticsReader:
         if snapshot is None:
             return low
         offset, state = snapshot
-        held = msgspec.msgpack.decode(state, type=Learned)
-        if offset > high or held.half_life_ms != self.popularity.half_life_ms:
-            log.warning("snapshot.ignored", offset=offset, log_end=high, half_life_ms=held.half_life_ms, again_from=low)
+        try:
+            if offset > high:
+                raise ValueError(f"the log ends at {high}")
+            held = msgspec.msgpack.decode(state, type=Learned)
+            rows = np.array([self.catalogue.row(item) for item in held.items], np.int64)
+            self.ranker.restore(lessons.unpacked(held.ranking, self.ranker.tuning), rows)
+        except (ValueError, KeyError) as error:  # msgspec's are ValueErrors
+            log.warning("snapshot.ignored", offset=offset, again_from=low, reason=str(error))
             return low
         if offset < low:
             log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
-        self.popularity.restore(held.base, [self.catalogue.row(item) for item in held.items], held.sums)
         self.arms.base, self.arms.sums = held.arms_base, held.arms
-        if self.ranker is not None and not self._restore_ranking(self.ranker, held):
-            # Its lessons are read again from where the log begins; counts of these records are in the snapshot.
-            self._counted_to = offset
-            return low
         return max(offset, low)
-
-    def _restore_ranking(self, ranker: Ranker, held: Learned) -> bool:
-        rows = np.array([self.catalogue.row(item) for item in held.ranking_items], np.int64)
-        try:
-            ranker.restore(lessons.unpacked(held.ranking, ranker.tuning), rows)
-        except (ValueError, KeyError) as error:
-            log.warning("snapshot.other_ranking", reason=str(error))
-            return False
-        return True
 
     def to_end(self) -> None:
         for batch in self._reader.to_end():
@@ -286,15 +266,12 @@ class StatisticsReader:
             # Only the elected writer makes copies: they may be large.
             self._writing = self._writer.submit(self._store.elected, SHARD)
             return
-        popularity, arms, ids = self.popularity, self.arms, list(self.catalogue.ids)
-        held = Learned(popularity.half_life_ms, *popularity.state(ids), arms.base, deepcopy(arms.sums))
-        state = self.ranker.state() if self.ranker is not None else {}
-        self._writing = self._writer.submit(self._write, position, held, state, ids)
+        held = Learned(self.arms.base, deepcopy(self.arms.sums), list(self.catalogue.ids))
+        self._writing = self._writer.submit(self._write, position, held, self.ranker.state())
         self._stored = position
 
-    def _write(self, position: int, held: Learned, state: dict[str, NDArray[Any]], ids: list[str]) -> bool:
-        if state and self.ranker is not None:
-            held.ranking_items, held.ranking = ids, lessons.packed(state, len(ids), self.ranker.base_tuning)
+    def _write(self, position: int, held: Learned, state: dict[str, NDArray[Any]]) -> bool:
+        held.ranking = lessons.packed(state, len(held.items), self.ranker.base_tuning)
         return self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(held))
 
     def close(self) -> None:
@@ -308,22 +285,13 @@ class StatisticsReader:
             except DecodeError as error:
                 log.error("statistics.unreadable", offset=message.offset(), error=str(error))
                 continue
-            if message.offset() >= self._counted_to:
-                self._take_counts(statistics)
-            if self.ranker is not None and statistics.lessons:
-                self._take_lessons(self.ranker, message.offset(), statistics)
+            for reaction in statistics.reactions:
+                self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
+            if statistics.lessons:
+                self._take_lessons(message.offset(), statistics)
 
-    def _take_counts(self, statistics: Statistics) -> None:
-        counts = statistics.items
-        self.popularity.learn(
-            [self.catalogue.row(count.item_id) for count in counts],
-            [count.window for count in counts],
-            [count.weight for count in counts],
-        )
-        for reaction in statistics.reactions:
-            self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
-
-    def _take_lessons(self, ranker: Ranker, offset: int, statistics: Statistics) -> None:
+    def _take_lessons(self, offset: int, statistics: Statistics) -> None:
+        ranker = self.ranker
         rows = [self.catalogue.row(item) for item in statistics.lesson_items]
         ranker.fit()
         try:

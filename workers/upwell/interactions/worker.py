@@ -40,7 +40,6 @@ from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
-from upwell.ranking.popularity import Popularity
 from upwell.ranking.ranker import Ranker, warm
 from upwell.settings import Settings
 from upwell.store import database
@@ -67,14 +66,11 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     admin = clients.admin(kafka)
     name = topics.real(kafka, Topic.INTERACTIONS)
     catalogue = Catalogue()
-    popularity = Popularity(settings.ranking.popularity_half_life_days * DAY_MS)
     arms = Arms(settings.content.feedback_half_life_days * DAY_MS)
     snapshots = SnapshotStore(settings.postgres)
-    learned = settings.ranking.scorer == "learned"
-    ranker = Ranker(catalogue, settings.ranking.weight_content) if learned else None
-    if learned:
-        warm()
-    statistics = StatisticsReader(settings, admin, catalogue, popularity, arms, snapshots, ranker)
+    warm()
+    ranker = Ranker(catalogue, settings.ranking.weight_content)
+    statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, snapshots)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
         features.to_end()
@@ -123,7 +119,7 @@ class Pipeline:
         self.write_behind = write_behind
         self.features = features
         self.statistics = statistics
-        self.rankings = Rankings(settings, profiles, statistics.popularity, statistics.arms)
+        self.rankings = Rankings(settings, profiles, statistics.arms)
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
@@ -201,8 +197,7 @@ class Pipeline:
             self.write_behind.landed,
         )
         loaded = time.perf_counter()
-        taught = Taught(self.ranker.tuning) if self.ranker is not None else None
-        counts = Counts(self.settings.statistics.window_s * 1000, taught=taught)
+        counts = Counts(self.settings.statistics.window_s * 1000, Taught(self.ranker.tuning))
         changed: set[int] = set()
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
@@ -319,9 +314,9 @@ class Pipeline:
 
     def _remember(self, slot: int, event: Interaction, weight: float, taught: Taught | None) -> None:
         """Let the ranking know of an event just applied; what it teaches goes into `taught`."""
-        ranker, recent = self.ranker, self.profiles.recent
-        if ranker is None or recent is None or not weight:
+        if not weight:
             return
+        ranker, recent = self.ranker, self.profiles.recent
         assert event.item_id is not None
         row = self.catalogue.row(event.item_id)
         if taught is not None:

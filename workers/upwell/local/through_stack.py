@@ -24,7 +24,6 @@ from upwell.events.contracts import Ranking
 from upwell.local.demo import Demo, Plan, Report, Show
 
 SETS: Final = {
-    "ranking.scorer": "learned",
     "ranking.emit": "every_event",
     # The replay knows no vectors.
     "ranking.weight_content": "0",

@@ -19,6 +19,21 @@ LEAST_SHARE: Final = 0.25
 """... nor one of a smaller share of all liked items."""
 
 
+def nearest(vectors: NDArray[np.float32], items: NDArray[np.int64], liked: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of some items, the liked item nearest to it.
+
+    Args:
+        vectors: [items, d] float32, unit rows.
+        items: [k] rows.
+        liked: [n] rows with a known vector, n >= 1.
+
+    Returns:
+        [k] int64 rows out of `liked`.
+    """
+    found: NDArray[np.int64] = liked[(vectors[items] @ vectors[liked].T).argmax(axis=1)]
+    return found
+
+
 def witnesses(vectors: NDArray[np.float32], item: int, liked: NDArray[np.int64]) -> tuple[list[int], list[int]]:
     """The liked items that speak for an item, each once: those whose cosine adds to its score, so is above 0.
 

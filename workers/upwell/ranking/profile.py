@@ -17,6 +17,8 @@ EMPTY_BASE = np.iinfo(np.int64).min
 """Base of a profile without events."""
 VANISHED = -150
 """2^-150 is below the least float32: what is that old adds nothing."""
+RECENCY = 0.8
+"""Each step back among the recent liked items counts this much less."""
 
 
 def decay(time_ms: int, half_life_ms: float) -> tuple[int, float]:
@@ -66,3 +68,23 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; a zero row stays zero. [n, d] float32 in and out."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def recent_interest(vectors: NDArray[np.float32], liked: list[NDArray[np.int64]], count: int) -> NDArray[np.float32]:
+    """Unit sum of each user's last liked items, the newest counting most.
+
+    Args:
+        vectors: [items, d] float32.
+        liked: per user the rows of liked items with a known vector, oldest first.
+        count: how many of the last are taken.
+
+    Returns:
+        [u, d] float32; zero where nothing is liked yet.
+    """
+    found = np.zeros((len(liked), vectors.shape[1]), np.float32)
+    for user, rows in enumerate(liked):
+        last = rows[-count:]
+        if len(last):
+            steps = np.arange(len(last) - 1, -1, -1, dtype=np.float32)
+            found[user] = np.power(np.float32(RECENCY), steps) @ vectors[last]
+    return unit(found)

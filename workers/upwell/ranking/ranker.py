@@ -1,4 +1,4 @@
-"""A catalogue's items, what users did last and what all of them taught in; slates with their reasons' arithmetic out.
+"""A catalogue's items, what users did last and what all of them taught in; everybody's best items with their reasons' arithmetic out.
 
 What is learned (`learner.Shared`) is bound to the catalogue's rows and grows with it. Items that few events are known of
 are judged by their vectors as well: content counts as 1 / sqrt(events + 1).
@@ -28,8 +28,6 @@ FEW: Final = 20
 """An item of fewer events is judged by its vector as well."""
 MOST_FRESH: Final = 4_096
 """... the latest so many of them."""
-SPARE: Final = 4
-"""Places that are scored beyond a slate's, as multiples of it: content may lift what is behind."""
 ROOM: Final = 1_024
 """Items that there is room for at first."""
 REFRESH_S: Final = 1.0
@@ -39,7 +37,7 @@ _BOUNDS: Final = np.asarray(STAGES)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One user's slate of k items, best first."""
+    """The k best items of one user, best first."""
 
     rows: NDArray[np.int64]
     """[k]."""
@@ -50,6 +48,10 @@ class Chosen:
     evidence: NDArray[np.int64]
     """[k] row of the user's event that added most by company of others; NOBODY where none did. `evidence_time`, ms."""
     evidence_time: NDArray[np.int64]
+
+    def take(self, at: NDArray[np.int64]) -> Chosen:
+        """Some of them, in the order of their indices `at`."""
+        return Chosen(self.rows[at], self.scores[at], self.contributions[at], self.evidence[at], self.evidence_time[at])
 
 
 class Ranker:
@@ -168,7 +170,7 @@ class Ranker:
         ties: NDArray[np.uint64],
         places: int,
     ) -> list[Chosen]:
-        """Slates of u users.
+        """The best items of each of u users: more than a slate's places, so that content may lift what is behind them.
 
         Args:
             times: [u] int64 ms, what a burst is measured from.
@@ -190,8 +192,7 @@ class Ranker:
         lift: NDArray[np.float32], ties: NDArray[np.uint64], places: int,
     ) -> Chosen:  # fmt: skip
         shared, tuning, scratch = self.shared, self.tuning, self.scratch
-        room = SPARE * places
-        slate, scores, at = np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.int32)
+        slate, scores, at = np.empty(places, np.int32), np.empty(places, np.float32), np.empty(places, np.int32)
         held, stage = kernel.shortlist(shared, tuning, recent, slot, now, gone, _BOUNDS, scratch, slate, scores, at)
         rows, scores = slate[:held].astype(np.int64), scores[:held]
         own = scratch.feature[:, at[:held]]

@@ -12,7 +12,8 @@ from upwell.store import database
 from upwell.store.database import sql
 
 log = structlog.get_logger("upwell.store")
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""1 held decayed popularity and arms."""
 
 
 class SnapshotStore:

@@ -25,6 +25,8 @@ BASELINES: Final = ("mean", "centred")
 """Where nothing is learned: what all others are measured against."""
 LATE_WIDTH: Final = 2
 """Late fusion keeps its modalities side by side: its vectors are so many times as wide."""
+POPULAR_DAYS: Final = 7
+"""Half-life of the popularity that strategies stand beside."""
 
 Say = Callable[[str, int, int, float], None]
 """Strategy, epoch, epochs at most, NDCG@10 on the validation stretch."""
@@ -103,7 +105,7 @@ def compare(
             "weights": _weights(model, features),
             "training": course.as_dict(),
         }
-    popular = test.popularity_ranks(settings.ranking.popularity_half_life_days * DAY_MS)
+    popular = test.popularity_ranks(POPULAR_DAYS * DAY_MS)
     best = max(strategies, key=lambda name: courses[name].valid[courses[name].best])
     report = {
         "data": data,
