@@ -333,9 +333,7 @@ def rewind(stream: Stream) -> None:
 
 @pytest.fixture
 def learning(stack: Stack, prefix: str) -> Iterator[Stream]:
-    made = Stream(
-        stack, prefix, statistics={"snapshot_s": 0.2}, profiles={"flush_ms": 100}
-    )
+    made = Stream(stack, prefix, statistics={"snapshot_s": 0.2}, profiles={"flush_ms": 100})
     try:
         yield made
     finally:
