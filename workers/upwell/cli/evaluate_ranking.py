@@ -37,6 +37,7 @@ def ranking(
     speed: Annotated[
         float, typer.Option(help="... so many a second. What is learned lags by what is on its way.", min=1)
     ] = 300.0,
+    workers: Annotated[int, typer.Option(help="... ranked by so many workers.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
@@ -52,7 +53,7 @@ def ranking(
         upwell evaluate ranking --interactions ratings.csv --items films.csv --json
         upwell evaluate ranking --stream shop --ablation
         upwell evaluate ranking --no-peers --json
-        upwell evaluate ranking --no-peers --through-stack --speed 500
+        upwell evaluate ranking --no-peers --through-stack --speed 500 --workers 4
     """
     from upwell.cli.settings import load
 
@@ -92,7 +93,7 @@ def ranking(
         found.oracle = oracle
         if stack:
             found.through_stack = _through_stack(
-                data, log, found.replayed, speed, dict(text.split("=", 1) for text in sets or [])
+                data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])
             )
     if as_json:
         print(json.dumps(found.as_dict()))
@@ -128,7 +129,7 @@ class _Lines:
 
 
 def _through_stack(
-    data: Dataset, log: RankingLog, replayed: Replayed, speed: float, sets: dict[str, str]
+    data: Dataset, log: RankingLog, replayed: Replayed, speed: float, workers: int, sets: dict[str, str]
 ) -> dict[str, Any]:
     """Figures of the published rankings, and of the replay's slates on the same events."""
     import numpy as np
@@ -139,9 +140,9 @@ def _through_stack(
     from upwell.local.paths import default_home
     from upwell.local.through_stack import through_stack
 
-    _say(f"{log.events:,} events through Kafka and the workers, {speed:g} a second")
+    _say(f"{log.events:,} events through Kafka and {workers} interactions workers, {speed:g} a second")
     try:
-        rank, report = through_stack(data, log, speed, _Lines(), default_home() / "evaluate", sets)
+        rank, report = through_stack(data, log, speed, _Lines(), default_home() / "evaluate", sets, workers)
     except (DemoError, StackError) as problem:
         exits.fail(exits.INFRASTRUCTURE, str(problem))
     offline = np.where(rank >= 0, np.minimum(replayed.rank, PLACES), -1)
@@ -150,6 +151,7 @@ def _through_stack(
         **{key: figures(rank)[key] for key in keys},
         "replay": {key: figures(offline)[key] for key in keys},
         "speed": speed,
+        "workers": workers,
         "events": report.events,
         "lost": report.lost,
         "duplicated": report.duplicated,

@@ -79,6 +79,8 @@ class Plan:
     config: Path | None = None
     sets: Mapping[str, str] = field(default_factory=dict)
     """Settings for the workers, dotted name to value."""
+    rankers: int = 1
+    """Workers of interactions; of the others there is one each."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ def models_asked(settings: Settings) -> list[str]:
     if settings.content.judge == "models":
         models += [triton.text_safety, triton.image_safety]
     return models
+
+
+def _unit(name: str, slot: int) -> str:
+    return f"{name}-{slot}" if slot else name
 
 
 class Demo:
@@ -242,14 +248,16 @@ class Demo:
         self.supervisor = Supervisor()
         sets = [part for name, value in self.plan.sets.items() for part in ("--set", f"{name}={value}")]
         config = ["--config", str(self.plan.config)] if self.plan.config else []
+        # The marker lets the next run find and end what a killed one left.
+        env = {**os.environ, **self.environment(), "UPWELL_STACK": str(self.stack.home)}
         for name in WORKERS:
-            self.supervisor.start(
-                f"worker-{name}",
-                [sys.executable, "-m", "upwell.cli.main", "worker", name, *config, *sets],
-                # The marker lets the next run find and end what a killed one left.
-                env={**os.environ, **self.environment(), "UPWELL_STACK": str(self.stack.home)},
-                log_path=self.worker_log(name),
-            )
+            for slot in range(self.plan.rankers if name == "interactions" else 1):
+                self.supervisor.start(
+                    f"worker-{_unit(name, slot)}",
+                    [sys.executable, "-m", "upwell.cli.main", "worker", name, "--slot", str(slot), *config, *sets],
+                    env=env,
+                    log_path=self.worker_log(_unit(name, slot)),
+                )
 
     def _publish_items(self) -> None:
         """Items go in while the workers start; the stream waits until both are done."""
@@ -335,12 +343,9 @@ class Demo:
             if failure is not None:
                 raise DemoError(str(failure)) from failure
         if self.supervisor is not None:
-            for name in WORKERS:
-                process = self.supervisor.processes.get(f"worker-{name}")
-                if process is not None and process.state is State.FINISHED:
-                    raise DemoError(
-                        f"the {name} worker ended with code {process.exit_code}.{self.stack.log_tail(f'worker-{name}')}"
-                    )
+            for name, process in self.supervisor.processes.items():
+                if process.state is State.FINISHED:
+                    raise DemoError(f"{name} ended with code {process.exit_code}.{self.stack.log_tail(name)}")
 
     def _tails(self) -> str:
         standings = self.drain.latest

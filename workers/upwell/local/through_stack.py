@@ -33,13 +33,20 @@ SETS: Final = {
 
 
 def through_stack(
-    dataset: Dataset, log: RankingLog, speed: float | None, show: Show, home: Path | None, sets: Mapping[str, str]
+    dataset: Dataset,
+    log: RankingLog,
+    speed: float | None,
+    show: Show,
+    home: Path | None,
+    sets: Mapping[str, str],
+    workers: int = 1,
 ) -> tuple[NDArray[np.int64], Report]:
     """Publish a log's events in its order, and judge each by the ranking that its user had by then.
 
     Args:
         speed: events a second; None: as fast as it goes, so that what was learned lags by whole batches.
         sets: settings of the workers, beside `SETS`.
+        workers: of interactions, each with its part of the users.
 
     Returns:
         [e] places before the item that came, `PLACES` where it was not on the slate, -1 where the event is no target or
@@ -49,7 +56,7 @@ def through_stack(
         DemoError, StackError: the stack cannot go on.
     """
     events = [dataset.interactions[number] for number in log.order]
-    plan = Plan(replace(dataset, interactions=events), speed, sets={**SETS, **sets})
+    plan = Plan(replace(dataset, interactions=events), speed, sets={**SETS, **sets}, rankers=workers)
     with Demo(plan, show, home) as demo:
         report = demo.run()
         slates = _slates(demo.settings.kafka)
