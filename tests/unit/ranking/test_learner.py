@@ -29,6 +29,10 @@ def stream(seed: int = 5, events: int = EVENTS, items: int = ITEMS) -> Stream:
     )
 
 
+def _chains(log: Stream):
+    return np.full(len(log.item), -1, np.int32), np.full(USERS, -1, np.int32)
+
+
 def learned(log: Stream, tuning: Tuning = TUNING, items: int = ITEMS):
     shared = learner.new(items, tuning)
     shared.live[:] = True
@@ -39,7 +43,9 @@ def learned(log: Stream, tuning: Tuning = TUNING, items: int = ITEMS):
     rank, history = np.full(len(log.item), -1), np.zeros(len(log.item), np.int64)
     slates = np.full((len(log.item), 10), -1, np.int32)
     scratch, room = learner.scratch(items, 8), learner.lessons(1, tuning)
-    kernel.replay(shared, tuning, recent, scratch, room, log, BOUNDS, rank, history, slates)
+    kernel.replay(
+        shared, tuning, recent, scratch, room, log, BOUNDS, *_chains(log), rank, history, slates, 0, len(log.item)
+    )
     return shared, recent, rank, history, slates
 
 
@@ -197,7 +203,21 @@ def test_what_is_no_candidate_is_ranked_last_and_teaches_the_mix_nothing() -> No
     rank, history = np.full(EVENTS, -1), np.zeros(EVENTS, np.int64)
     slates = np.full((EVENTS, 10), -1, np.int32)
     scratch, room = learner.scratch(ITEMS, 8), learner.lessons(1, TUNING)
-    kernel.replay(shared, TUNING, learner.users(USERS, TUNING), scratch, room, log, BOUNDS, rank, history, slates)
+    kernel.replay(
+        shared,
+        TUNING,
+        learner.users(USERS, TUNING),
+        scratch,
+        room,
+        log,
+        BOUNDS,
+        *_chains(log),
+        rank,
+        history,
+        slates,
+        0,
+        len(log.item),
+    )
     assert set(rank) == {-1, ITEMS}
     assert (shared.mix == before).all()
     assert (slates == -1).all()
@@ -264,3 +284,19 @@ def test_what_has_just_become_popular_is_a_candidate_at_once() -> None:
     assert max(scores, key=scores.__getitem__) == 7
     for top in shared.top:
         assert len(set(top.tolist())) == 5
+
+
+def test_a_replay_in_parts_is_the_replay() -> None:
+    log = stream()
+    shared, _, rank, history, slates = learned(log)
+    parts = learner.new(ITEMS, TUNING)
+    parts.live[:] = True
+    parts.category[:] = shared.category
+    kernel.refresh(parts, TUNING)
+    found = np.full(EVENTS, -1), np.zeros(EVENTS, np.int64), np.full((EVENTS, 10), -1, np.int32)
+    recent, scratch, room = learner.users(USERS, TUNING), learner.scratch(ITEMS, 8), learner.lessons(1, TUNING)
+    chains = _chains(log)
+    for begin, end in ((0, 7), (7, 500), (500, EVENTS)):
+        kernel.replay(parts, TUNING, recent, scratch, room, log, BOUNDS, *chains, *found, begin, end)
+    for mine, theirs in zip(found, (rank, history, slates), strict=True):
+        assert (mine == theirs).all()

@@ -22,6 +22,8 @@ from upwell.ranking.learner import SCORERS, STAGES, Tuning
 PLACES: Final = 10
 COLD: Final = 5
 """A user is cold in the first events, so many."""
+PART: Final = 100_000
+"""Events between two signs of life."""
 _COMPARED: Final = 2_000
 """Slates whose diversity is measured."""
 
@@ -118,8 +120,18 @@ def evaluate(
     return found
 
 
-def replay(log: RankingLog, tuning: Tuning = Tuning(), without: str | None = None) -> Replayed:
-    """One pass over a log with nothing learned before it; `without` names a scorer that is left out."""
+def replay(
+    log: RankingLog,
+    tuning: Tuning = Tuning(),
+    without: str | None = None,
+    done: Callable[[int, int], None] = lambda *_: None,
+) -> Replayed:
+    """One pass over a log with nothing learned before it.
+
+    Args:
+        without: name of a scorer that is left out.
+        done: told how many events of how many have been replayed.
+    """
     items, events = len(log.items), log.events
     tuning = learner.sized(tuning, items)
     shared = learner.new(items, tuning)
@@ -134,9 +146,16 @@ def replay(log: RankingLog, tuning: Tuning = Tuning(), without: str | None = Non
     scratch = learner.scratch(items, len(log.categories))
     rank, history = np.full(events, -1, np.int64), np.zeros(events, np.int64)
     slates = np.full((events, PLACES), -1, np.int32)
-    start = time.process_time()
-    kernel.replay(shared, tuning, recent, scratch, room, log.stream, np.asarray(STAGES), rank, history, slates)
-    spent = time.process_time() - start
+    earlier, last = np.full(events, -1, np.int32), np.full(log.users, -1, np.int32)
+    bounds, stream, spent = np.asarray(STAGES), log.stream, 0.0
+    for begin in range(0, events, PART):
+        end = min(begin + PART, events)
+        start = time.process_time()
+        kernel.replay(
+            shared, tuning, recent, scratch, room, stream, bounds, earlier, last, rank, history, slates, begin, end
+        )
+        spent += time.process_time() - start
+        done(end, events)
     return Replayed(rank, history, slates, spent / max(events, 1) * 1e6, shared)
 
 

@@ -464,18 +464,20 @@ def apply(shared, tuning, lessons, count):
 
 
 @compiled_exactly
-def replay(shared, tuning, recent, scratch, lessons, stream, bounds, rank, stage_at, slates):
-    """Test, then learn: rank for each event's user what the user has not had, then learn from the event.
+def replay(shared, tuning, recent, scratch, lessons, stream, bounds, earlier, last, rank, stage_at, slates, begin, end):
+    """Test, then learn, events begin to end: rank for each event's user what the user has not had, then learn from it.
+
+    Whose part comes before must have been replayed. earlier [events] and last [users], -1 at first, chain each user's
+    events.
 
     Fills rank [events] with how many candidates stand before the item that came (-1 where the event is no target, or
     the item was had before; the number of items where it is no candidate), stage_at [events] with the user's events so
     far, slates [events, places] with the rows ranked best, -1 where there are fewer.
     """
-    events, items = len(stream.item), len(shared.counts)
-    earlier, last = np.full(events, -1, np.int32), np.full(len(recent.events), -1, np.int32)
-    gone = np.empty(events, np.int32)
+    items = len(shared.counts)
+    gone = np.empty(len(stream.item), np.int32)
     slate_scores, slate_at = np.empty(slates.shape[1], np.float32), np.empty(slates.shape[1], np.int32)
-    for e in range(events):
+    for e in range(begin, end):
         slot, item, now, valence = stream.user[e], stream.item[e], stream.time[e], stream.valence[e]
         stage = stage_of(recent.events[slot], bounds)
         stage_at[e] = recent.events[slot]
