@@ -120,7 +120,8 @@ def _part(scale: Scale) -> int:
 def _drawn(rng: np.random.Generator, count: int, exponent: float, draws: int) -> NDArray[np.int64]:
     """[draws] int64 below count, with probabilities that fall as (place + 1)^-exponent."""
     edges = np.cumsum(np.arange(1, count + 1, dtype=np.float64) ** -exponent)
-    return np.searchsorted(edges, rng.random(draws) * edges[-1]).astype(np.int64)
+    found: NDArray[np.int64] = np.searchsorted(edges, rng.random(draws) * edges[-1])
+    return found
 
 
 def _again(user: NDArray[np.int32], item: NDArray[np.int32], items: int) -> NDArray[np.bool_]:
