@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -39,19 +40,29 @@ def test_a_refused_key_is_not_repeated():
     assert "hunter2" not in str(_sorted(401, "Incorrect API key provided: hunter2"))
 
 
-@contextmanager
-def answered(status: int, kind: str, words: str) -> Iterator[OpenAiGenerator]:
+def answered(status: int, kind: str, words: str) -> AbstractContextManager[OpenAiGenerator]:
     """A generator whose server answers each call so; `{sent}` in it is the header that the key came in."""
+
+    def answer(call: BaseHTTPRequestHandler) -> None:
+        body = words.replace("{sent}", call.headers["Authorization"]).encode()
+        call.send_response(status)
+        call.send_header("Content-Type", kind)
+        call.send_header("Content-Length", str(len(body)))
+        call.end_headers()
+        call.wfile.write(body)
+
+    return serving(answer)
+
+
+@contextmanager
+def serving(answer: Callable[[BaseHTTPRequestHandler], None], timeout_s: float = 30) -> Iterator[OpenAiGenerator]:
+    """A generator whose server answers so; what the client no longer listens to is no failure of the server's."""
 
     class Server(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
-            body = words.replace("{sent}", self.headers["Authorization"]).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):
+                answer(self)
 
         def log_message(self, *_):
             pass
@@ -59,7 +70,9 @@ def answered(status: int, kind: str, words: str) -> Iterator[OpenAiGenerator]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        generator = OpenAiGenerator(f"http://127.0.0.1:{server.server_port}/v1", "m", api_key="hunter2", attempts=1)
+        generator = OpenAiGenerator(
+            f"http://127.0.0.1:{server.server_port}/v1", "m", api_key="hunter2", attempts=1, timeout_s=timeout_s
+        )
         try:
             yield generator
         finally:
@@ -93,6 +106,46 @@ def test_an_answer_may_lack_its_model_and_its_count():
     with answered(200, JSON, '{"choices": [{"message": {"content": "Alien."}}], "usage": {}}') as generator:
         (written,) = generator.generate(["a"])
         assert (written.text, written.tokens, generator.model_version) == ("Alien.", 2, "m")
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_server_that_trickles_is_given_up_at_the_deadline(begun):
+    """Each byte comes in time, so that no read ever times out; the answer as a whole would take for ever."""
+    over = threading.Event()
+
+    def trickle(call: BaseHTTPRequestHandler) -> None:
+        call.wfile.write(begun)
+        while not over.wait(0.02):
+            call.wfile.write(b"a" if begun else b"")
+
+    with serving(trickle, timeout_s=0.5) as generator:
+        with pytest.raises(InferenceUnavailable, match=r"no whole answer within 0\.5 s"):
+            generator.generate(["a"])
+        over.set()
+
+
+def test_an_answer_without_end_is_not_read_to_it():
+    def flood(call: BaseHTTPRequestHandler) -> None:
+        call.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while True:
+            call.wfile.write(b" " * 2**16)
+
+    with serving(flood) as generator, pytest.raises(InferenceUnavailable, match="longer than"):
+        generator.generate(["a"])
+
+
+def test_a_packed_answer_is_not_unpacked():
+    def packed(call: BaseHTTPRequestHandler) -> None:
+        assert call.headers["Accept-Encoding"] == "identity"
+        body = gzip.compress(b" " * 2**24)
+        call.send_response(200)
+        call.send_header("Content-Encoding", "gzip")
+        call.send_header("Content-Length", str(len(body)))
+        call.end_headers()
+        call.wfile.write(body)
+
+    with serving(packed) as generator, pytest.raises(InferenceUnavailable, match="compressed"):
+        generator.generate(["a"])
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500])
