@@ -40,7 +40,7 @@ def item(item_id: str, stored: Stored) -> ItemRow:
 
 def content(name: str, stored: Stored) -> Result:
     made = Content(
-        name, f"trigger-{name}", "u", ["there"], "poster", "en", "A text.", "model", "m@1", "passed", "", "head", 1,
+        name, f"trigger-{name}", "u", ["there"], "poster", "en", "A \0 text.", "model", "m@1", "passed", "", "head", 1,
         uri=stored.uri, sha256=stored.sha256, mime=stored.mime, size=stored.size,
     )  # fmt: skip
     return Result(f"trigger-{name}", name, "u", "model", encode(made), "t", 0, 1)

@@ -16,8 +16,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg_pool import ConnectionPool
 
-from upwell.events.codec import decode
-from upwell.events.contracts import Content, Media
+from upwell.events.contracts import Media
 from upwell.events.hashing import key64
 from upwell.store import arrays, database
 from upwell.store.database import sql
@@ -135,12 +134,7 @@ class ContentStore:
     def media_in_use(self, since: datetime) -> set[str]:
         """URIs of the media of items that are there or were deleted since a moment, and of contents made since."""
         with database.transaction(self._connections) as cursor:
-            used = {uri for (uri,) in cursor.execute(sql("media_of_items"), {"since": since})}
-            for (payload,) in cursor.execute(sql("contents_since"), {"since": since}):
-                content = decode(Content, bytes(payload))
-                if content.uri is not None:
-                    used.add(content.uri)
-        return used
+            return {uri for (uri,) in cursor.execute(sql("media_in_use"), {"since": since})}
 
     def taste_media(self, user_id: str, item_id: str, most: int) -> list[list[Media]]:
         """Media of the items with a picture that are nearest to the user's profile, nearest first, without one item."""

@@ -1,1 +1,0 @@
-SELECT payload FROM contents WHERE created_at >= %(since)s
