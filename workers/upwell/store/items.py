@@ -54,6 +54,7 @@ class ItemStore:
     def __init__(self, connections: ConnectionPool[psycopg.Connection[object]], topic_id: str) -> None:
         self._connections = connections
         self._topic_id = topic_id
+        self._indexed: set[int] = set()
 
     def known(self, item_ids: Sequence[str], model_version: str) -> dict[str, Embedding]:
         """What is stored of this model version, by item id."""
@@ -74,6 +75,9 @@ class ItemStore:
         """
         accepted: dict[str, bool] = {}
         gone: set[str] = set()
+        if rows and (dimensions := len(rows[0].embedding.vector)) not in self._indexed:
+            index_vectors(self._connections, dimensions)
+            self._indexed.add(dimensions)
         with database.transaction(self._connections) as cursor:
             if rows:
                 accepted = dict(cursor.execute(sql("items_upsert"), self._columns(rows, model_version)).fetchall())
@@ -109,6 +113,12 @@ class ItemStore:
             "qualities": [r.quality for r in rows],
             "times": [r.item.ts for r in rows],
         }
+
+
+def index_vectors(connections: ConnectionPool[psycopg.Connection[Any]], dimensions: int) -> None:
+    """See to it that items with vectors of this length can be looked for by nearness. Writers of items wait meanwhile."""
+    with database.transaction(connections) as cursor:
+        cursor.execute(sql("index_vectors"), {"dimensions": dimensions})
 
 
 def insert_parts(

@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool
 from upwell.events.contracts import Item, Media
 from upwell.store import arrays, database
 from upwell.store.database import sql
-from upwell.store.items import Embedding, insert_parts
+from upwell.store.items import Embedding, index_vectors, insert_parts
 
 
 class State(StrEnum):
@@ -144,6 +144,8 @@ class ModelStore:
         """Store items' embeddings under a version, and their vectors before fusion; the first ones of an item stand."""
         if not made:
             return
+        # Made before an item goes over: what is indexed later would keep the others from being written.
+        index_vectors(self._connections, len(next(iter(made.values())).vector))
         parameters = {
             "model_version": model_version,
             "item_ids": list(made),
