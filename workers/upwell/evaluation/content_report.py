@@ -1,27 +1,21 @@
-"""An evaluation in, one HTML file out: every measure with its meaning, plots, and a gallery to look at and listen to.
-
-The file holds all that it shows: it can be mailed, and loads nothing. Texts come from catalogues and models, so
-everything is escaped.
-"""
+"""An evaluation of contents in, one HTML file out: every measure with its meaning, plots, and a gallery to look at and
+listen to."""
 
 from __future__ import annotations
 
 import base64
 import io
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from upwell.content.safety import PASSED
 from upwell.evaluation import content_plots as plots
+from upwell.evaluation import page
 from upwell.evaluation.content import Evaluation
 from upwell.evaluation.content_measures import Measure
 from upwell.evaluation.content_sample import Piece
@@ -55,29 +49,23 @@ def write(found: Evaluation, path: Path, gallery: int = 8) -> None:
         path: of the HTML file; its folder is made.
         gallery: contents of each format to show, drawn by the evaluation's seed: unpicked.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda value: f"{value:.0%}"
-    page = environment.from_string(
-        resources.files("upwell.evaluation").joinpath("content_report.html").read_text("utf-8")
-    )
     measures = list(found.measures.values())
     groups = [(name, list(rows)) for name, rows in groupby(measures, key=lambda measure: measure.about.group)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    html = page.render(
+    page.write(
+        "content_report.html",
+        path,
+        "upwell evaluate content --report",
         found=found,
         data=found.as_dict(),
-        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        notes=found.notes,
         headlines=[found.measures[key] for key in _HEADLINES if key in found.measures],
         groups=groups,
         shown=shown,
-        figures=[(plot.title, plot.summary, Markup(plot.svg)) for plot in plots.plots(found)],  # noqa: S704 - our own SVG
+        figures=plots.plots(found),
         galleries=[(name, cards) for name, cards in _galleries(found, gallery) if cards],
         compared=_compared(found),
         unsupported=[piece for piece in found.sample.pieces if found.findings.get(piece.content.content_id)],
     )
-    path.write_text(html, "utf-8")
 
 
 _HEADLINES: Final = (
