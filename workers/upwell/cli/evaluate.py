@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from upwell.cli import evaluate_exploration, evaluate_policy, evaluate_ranking, exits
+from upwell.cli import evaluate_exploration, evaluate_policy, evaluate_ranking, evaluate_served, exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.content import Evaluation
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     evaluate_app.command()(evaluate_policy.policy)
     evaluate_app.command()(evaluate_policy.estimators)
     evaluate_app.command()(evaluate_ranking.ranking)
+    evaluate_app.command()(evaluate_served.served)
     app.add_typer(evaluate_app, name="evaluate")
 
 

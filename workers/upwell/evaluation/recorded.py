@@ -45,6 +45,8 @@ class Recorded:
     topic: str
     events: list[Interaction]
     """In the order in which the broker took them."""
+    logged: list[int]
+    """When it did, ms."""
     read: int = 0
     """Records that were looked at."""
     refused: int = 0
@@ -71,13 +73,13 @@ def recorded(settings: Settings, stretch: Stretch = Stretch(), tick: Tick = lamb
     """
     kafka = settings.kafka
     topic = topics.real(kafka, Topic.INTERACTIONS)
-    starts, total = _starts(kafka, topic, stretch)
+    begin, total = starts(kafka, topic, stretch)
     rules = validate.Rules.of(settings)
     latest = rules.latest()
     newest: list[tuple[int, int, int, Interaction]] = []
     known: set[int] = set()
     read = refused = repeats = 0
-    reader = LogReader(kafka, topic, "recorded", starts)
+    reader = LogReader(kafka, topic, "recorded", begin)
     try:
         for messages in reader.to_end():
             for message in messages:
@@ -102,24 +104,26 @@ def recorded(settings: Settings, stretch: Stretch = Stretch(), tick: Tick = lamb
     finally:
         reader.close()
     newest.sort(key=lambda place: place[:3])
-    return Recorded(topic, [event for *_, event in newest], read, refused, repeats)
+    return Recorded(
+        topic, [event for *_, event in newest], [logged for logged, *_ in newest], read, refused, repeats
+    )  # fmt: skip
 
 
-def _starts(kafka: Kafka, topic: str, stretch: Stretch) -> tuple[dict[int, int], int]:
+def starts(kafka: Kafka, topic: str, stretch: Stretch) -> tuple[dict[int, int], int]:
     """First offset of each partition that may be in the stretch, and how many offsets follow in all."""
     consumer = clients.log_reader(kafka, "recorded")
     try:
         places = clients.all_partitions(consumer, topic, stretch.since_ms or 0)
         begins = {place.partition: 0 for place in places}
         if stretch.since_ms is not None:
-            found = consumer.offsets_for_times([TopicPartition(p.topic, p.partition, p.offset) for p in places], 30.0)
+            asked = [TopicPartition(p.topic, p.partition, p.offset) for p in places]
             # -1: nothing was taken since.
-            begins = {place.partition: place.offset for place in found}
+            begins = {place.partition: place.offset for place in consumer.offsets_for_times(asked, 30.0)}
     except KafkaException as error:
         raise Unavailable(f"cannot find the offsets of {topic}: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    starts: dict[int, int] = {}
+    found: dict[int, int] = {}
     total = 0
     for partition, begin in begins.items():
         low, high = bounds(kafka, topic, partition)
@@ -127,6 +131,6 @@ def _starts(kafka: Kafka, topic: str, stretch: Stretch) -> tuple[dict[int, int],
         if stretch.until_ms is None:
             # No more than the last ones of a partition can be among the last ones of all.
             first = max(first, high - stretch.last)
-        starts[partition] = first
+        found[partition] = first
         total += high - first
-    return starts, total
+    return found, total

@@ -1,0 +1,258 @@
+"""A deployment's rankings, interactions and item features in; arrays of them out. Reads only, as no member of any group.
+
+What is told apart by time is told apart by log time: when the broker took an event, when a ranking was published. Event
+times may lie years back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from upwell.bus import topics
+from upwell.bus.reader import LogReader
+from upwell.bus.topics import Topic
+from upwell.evaluation.ranking_log import LIKED_RATING
+from upwell.evaluation.recorded import Recorded, Stretch, Tick, recorded, starts
+from upwell.events.contracts import Interaction, InteractionType
+from upwell.ranking.groups import Groups
+from upwell.settings import RATING, Events, Settings
+
+LIKED: Final = 0.5
+"""An event without value is a liking from this weight on: half a click."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rankings:
+    """r rankings by publication, with k places each."""
+
+    user: Ints
+    """[r] numbers of users."""
+    published: Ints
+    """[r] ms, ascending."""
+    event_time: Ints
+    """[r] ms."""
+    slate: Ints
+    """[r, k] item rows, best first; -1 where there is none."""
+    best: NDArray[np.float64]
+    """[r] score of the first place; nan where there is none."""
+    variant: Ints
+    """[r] index into `Served.variants`; -1 for none."""
+    by_events: NDArray[np.bool_]
+    """[r] whether events caused it, and no request or deletion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """e events as the broker took them."""
+
+    user: Ints
+    item: Ints
+    """[e] rows; -1 where the event names no item."""
+    logged: Ints
+    """[e] ms, ascending."""
+    weight: NDArray[np.float64]
+    liked: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
+    """[e] impressions."""
+    ranking: Ints
+    """[e] the ranking that the event names, if it is its user's; -1 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a deployment showed, and what people did."""
+
+    rankings: Rankings
+    events: Happened
+    users: int
+    items: list[str]
+    """Ids by row; the first ones are the catalogue, the others are known by events or rankings alone."""
+    categories: Groups
+    """Of the catalogue."""
+    variants: list[str]
+    attributes: dict[str, dict[int, str]] = field(default_factory=dict)
+    """By name of a key of events' context: user to the latest value."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """By kind: what it added to the scores of what was shown, summed."""
+    first_reasons: Counter[str] = field(default_factory=Counter)
+    """By kind: places whose first reason it is."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def catalogue(self) -> int:
+        """Items that could be shown."""
+        return len(self.categories)
+
+
+class _Reason(msgspec.Struct, gc=False):
+    kind: str
+    share: float
+
+
+class _Item(msgspec.Struct, gc=False):
+    item_id: str
+    score: float
+    reasons: list[_Reason] = []
+
+
+class Published(msgspec.Struct, gc=False):
+    """Of a ranking, what is looked at."""
+
+    ranking_id: str
+    user_id: str
+    items: list[_Item]
+    trigger: str
+    event_time: int
+    publish_time: int
+    variant: str = ""
+
+
+class Feature(msgspec.Struct, gc=False):
+    """Of an item's features, what is looked at."""
+
+    item_id: str
+    categories: list[str] = []
+
+
+def read(settings: Settings, stretch: Stretch, group_by: Sequence[str], tick: Tick = lambda *_: None) -> Served:
+    """A stretch of a running deployment.
+
+    Args:
+        group_by: keys of events' context.
+
+    Raises:
+        Unavailable: the broker does not answer, or a topic is not there.
+        Inconsistent: records were deleted while they were being read.
+    """
+    found = recorded(settings, stretch, tick)
+    published, cut = _published(settings, stretch, tick)
+    served = arrays(found, published, _features(settings), settings.events, group_by)
+    if len(found.events) == stretch.last or cut:
+        served.notes.append(f"only the last {stretch.last:,} events and rankings were looked at (--last)")
+    return served
+
+
+def arrays(
+    found: Recorded,
+    published: Iterable[Published],
+    features: Iterable[Feature],
+    events: Events,
+    group_by: Sequence[str],
+) -> Served:
+    """The same from what was read, rankings in order of publication."""
+    users: dict[str, int] = {}
+    variants: dict[str, int] = {}
+    named = {feature.item_id: feature.categories for feature in features}
+    rows = {item: row for row, item in enumerate(sorted(named))}
+    reasons, first = Counter[str](), Counter[str]()
+    ids: dict[str, int] = {}
+    ranked: list[tuple[int, int, int, float, int, bool]] = []
+    slates: list[list[int]] = []
+    for one in published:
+        ids[one.ranking_id] = len(ranked)
+        best = one.items[0].score if one.items else np.nan
+        variant = variants.setdefault(one.variant, len(variants)) if one.variant else -1
+        user = users.setdefault(one.user_id, len(users))
+        ranked.append((user, one.publish_time, one.event_time, best, variant, one.trigger == "events"))
+        slates.append([rows.setdefault(item.item_id, len(rows)) for item in one.items])
+        for item in one.items:
+            if item.reasons:
+                first[item.reasons[0].kind] += 1
+            for why in item.reasons:
+                reasons[why.kind] += why.share  # type: ignore[assignment]  # sums of shares are no whole numbers
+    slate = np.full((len(slates), max(1, *map(len, slates)) if slates else 1), -1, np.int64)
+    for place, shown in enumerate(slates):
+        slate[place, : len(shown)] = shown
+    table = np.array(ranked, np.float64).reshape(-1, 6)
+    owner, time, event_time, variant_of, by_events = (table[:, n].astype(np.int64) for n in (0, 1, 2, 4, 5))
+    rankings = Rankings(owner, time, event_time, slate, table[:, 3], variant_of, by_events.astype(bool))
+    happened = _happened(found, events, users, rows, ids, rankings)
+    attributes: dict[str, dict[int, str]] = {key: {} for key in group_by}
+    for event in found.events:
+        for key in group_by:
+            value = (event.context or {}).get(key)
+            if isinstance(value, str | int | bool):
+                attributes[key][users[event.user_id]] = str(value)
+    categories = Groups.of([named[item] for item in sorted(named)])
+    return Served(
+        rankings, happened, len(users), list(rows), categories, list(variants), attributes, reasons, first
+    )  # fmt: skip
+
+
+def _happened(
+    found: Recorded,
+    events: Events,
+    users: dict[str, int],
+    rows: dict[str, int],
+    ids: dict[str, int],
+    rankings: Rankings,
+) -> Happened:
+    count = len(found.events)
+    user, item, ranking = np.zeros(count, np.int64), np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+    weight = np.zeros(count)
+    liked, shown = np.zeros(count, bool), np.zeros(count, bool)
+    for at, event in enumerate(found.events):
+        user[at] = users.setdefault(event.user_id, len(users))
+        if event.item_id:
+            item[at] = rows.setdefault(event.item_id, len(rows))
+        weight[at] = events.weight(event.type, event.value)
+        liked[at] = _liked(event, weight[at])
+        shown[at] = event.type == InteractionType.IMPRESSION
+        named = ids.get(event.ranking_id or "", -1)
+        if named >= 0 and rankings.user[named] == user[at]:
+            ranking[at] = named
+    return Happened(user, item, np.array(found.logged, np.int64), weight, liked, shown, ranking)
+
+
+def _liked(event: Interaction, weight: float) -> bool:
+    if event.type == RATING and event.value is not None:
+        return event.value >= LIKED_RATING
+    return weight >= LIKED
+
+
+def _published(settings: Settings, stretch: Stretch, tick: Tick) -> tuple[list[Published], bool]:
+    """Rankings of the stretch by publication, and whether there were more."""
+    topic = topics.real(settings.kafka, Topic.RANKINGS)
+    begin, total = starts(settings.kafka, topic, stretch)
+    decode = msgspec.json.Decoder(Published).decode
+    found: list[tuple[int, int, int, Published]] = []
+    until = stretch.until_ms or np.iinfo(np.int64).max
+    reader = LogReader(settings.kafka, topic, "served", begin)
+    try:
+        for messages in reader.to_end():
+            for message in messages:
+                if message.value() is None:  # an erased user
+                    continue
+                one = decode(message.value())
+                if (stretch.since_ms or 0) <= one.publish_time < until:
+                    found.append((one.publish_time, message.partition(), message.offset(), one))
+            tick("rankings", min(len(found), total), total)
+    finally:
+        reader.close()
+    found.sort(key=lambda place: place[:3])
+    return [one for *_, one in found[-stretch.last :]], len(found) > stretch.last
+
+
+def _features(settings: Settings) -> list[Feature]:
+    decode = msgspec.json.Decoder(Feature).decode
+    held: dict[bytes, Feature] = {}
+    reader = LogReader(settings.kafka, topics.real(settings.kafka, Topic.ITEM_FEATURES), "served")
+    try:
+        for messages in reader.to_end():
+            for message in messages:
+                if message.value() is None:
+                    held.pop(message.key(), None)
+                else:
+                    held[message.key()] = decode(message.value())
+    finally:
+        reader.close()
+    return list(held.values())

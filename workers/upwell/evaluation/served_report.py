@@ -1,0 +1,62 @@
+"""An evaluation of what was served in, one HTML file out."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from upwell.evaluation import experiment, page
+from upwell.evaluation.served import ServedEvaluation
+from upwell.evaluation.served_plots import plots
+
+LARGEST = 12
+"""Categories of most exposure that are shown."""
+
+
+def write(found: ServedEvaluation, path: Path) -> None:
+    """Write the report to a file, whose folder is made."""
+    compared = [(kind, list(rows)) for kind, rows in groupby(found.groups, key=lambda group: group.kind)]
+    shares = found.by_category
+    page.write(
+        "served_report.html",
+        path,
+        "upwell evaluate served --report",
+        found=found,
+        data=found.as_dict(),
+        notes=found.notes,
+        headlines=headlines(found),
+        figures=plots(found),
+        compared=compared,
+        categories=[
+            (shares.names[n], shares.exposure[n], shares.items[n], number(shares.per_item[n]), number(shares.per_consumption[n]))
+            for n in np.argsort(-shares.exposure, kind="stable")[:LARGEST]
+        ],
+        variants=experiment.table(found.experiment) if found.experiment else [],
+        number=number,
+    )  # fmt: skip
+
+
+def headlines(found: ServedEvaluation) -> list[tuple[str, str, str]]:
+    """Title, value and what it is of."""
+    places = found.served.rankings.slate.shape[1]
+    targets = f"of {len(found.hits):,} likings of something new"
+    delay = "" if found.delay is None else f"{found.delay['p50']:,.0f} ms"
+    return [
+        (f"Hit rate, {places} places", number(found.hr, 3), targets),
+        ("NDCG", number(found.ndcg, 3), targets),
+        ("Coverage", share(found.coverage), f"of {found.served.catalogue:,} items are on a slate"),
+        ("Inequality of exposure", number(found.gini), f"Gini; of what is liked {number(found.consumed_gini)}"),
+        ("Novelty", f"{number(found.novelty, 1)} bits", "mean surprise of a place"),
+        ("Event to ranking", delay or "not measured", f"p99 {found.delay['p99']:,.0f} ms" if found.delay else "no events"),
+    ]  # fmt: skip
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for people; a dash for none."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+
+
+def share(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else "–"
