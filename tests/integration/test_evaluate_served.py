@@ -107,6 +107,7 @@ def test_the_last_ones_alone(own: Stream) -> None:
     found = json.loads(evaluate(own, "--json", "--last", "100").stdout.splitlines()[-1])
     assert found["events"] == 100
     assert found["rankings"] <= 100
+    assert found["targets"] == sum(found["hits_by_position"]) > 0  # by rankings from before what was looked at, too
     assert any("--last" in note for note in found["notes"])
 
 

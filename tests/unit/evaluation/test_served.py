@@ -12,7 +12,7 @@ from upwell.evaluation import served_joins
 from upwell.evaluation.recorded import Recorded
 from upwell.evaluation.served import Plan, evaluate, gain, periods
 from upwell.evaluation.served_drift import LEARN_FROM, MEAN_OF, moves
-from upwell.evaluation.served_log import Feature, Published, Served, _Item, _Reason, arrays
+from upwell.evaluation.served_log import Feature, Published, Served, _Item, _Reason, arrays, brief
 from upwell.events.contracts import Interaction
 from upwell.settings import Events
 
@@ -31,12 +31,17 @@ def event(user: str, logged: int, item: str, kind: str = "click", **more: object
 
 
 def served(
-    happened: list[tuple[int, Interaction]], published: list[Published], group_by: tuple[str, ...] = ()
+    happened: list[tuple[int, Interaction]],
+    published: list[Published],
+    group_by: tuple[str, ...] = (),
+    earlier: int = 0,
 ) -> Served:
     happened = sorted(happened, key=lambda pair: pair[0])
     found = Recorded("interactions", [one for _, one in happened], [logged for logged, _ in happened])
     features = [Feature(item, [f"c{n % 2}"]) for n, item in enumerate(ITEMS)]
-    return arrays(found, sorted(published, key=lambda one: one.publish_time), features, Events(), group_by)
+    names: dict[str, str] = {}
+    shown = [brief(one, names) for one in sorted(published, key=lambda one: one.publish_time)]
+    return arrays(found, shown, features, Events(), group_by, earlier)
 
 
 def test_the_latest_record_strictly_before() -> None:
@@ -89,6 +94,17 @@ def test_an_event_is_judged_by_the_ranking_before_it_or_by_the_one_it_names() ->
         "similar": {"share": 0.75, "first": 1.0}, "popular": {"share": 0.25, "first": 0.0}
     }  # fmt: skip
     assert found.as_dict()["click_through"] == {"not_measured": "no impression names a ranking"}
+
+
+def test_what_was_ranked_before_the_stretch_is_what_its_first_events_are_judged_by_and_no_more() -> None:
+    slates = [ranking("a", 10, ["i0", "i1"]), ranking("b", 50, ["i2"])]
+    found = evaluate(served([event("a", 40, "i1")], slates, earlier=1))
+    assert found.hits.tolist() == [1]
+    assert found.as_dict()["rankings"] == 1
+    assert found.coverage == 1 / 20
+    assert found.as_dict()["reasons"]["similar"]["first"] == 1
+    assert found.served.first_reasons.total() == 1
+    assert found.delay is None
 
 
 def test_click_through_counts_what_was_shown_once() -> None:

@@ -65,8 +65,9 @@ def served(
         since = None if hours is None else int((time.time() - 3600 * hours) * 1000)
         _say("reading the topics")
         read = served_log.read(settings, Stretch(since, None, last), group_by or [])
-        _say(f"{len(read.rankings.user):,} rankings, {len(read.events.user):,} events")
-        if not len(read.rankings.user):
+        count = len(read.rankings.user) - read.rankings.earlier
+        _say(f"{count:,} rankings, {len(read.events.user):,} events")
+        if not count:
             exits.fail(exits.CONFIG, "there are no rankings in this stretch")
         found = judge.evaluate(read, judge.Plan(3600 * window, planned))
         if report is not None:

@@ -121,7 +121,7 @@ class ServedEvaluation:
         served, slate = self.served, self.served.rankings.slate
         reasons, first = served.reasons, served.first_reasons
         return {
-            "rankings": len(slate),
+            "rankings": len(slate) - served.rankings.earlier,
             "events": len(served.events.user),
             "users": served.users,
             "items": served.catalogue,
@@ -167,6 +167,7 @@ class ServedEvaluation:
 def evaluate(served: Served, plan: Plan = Plan()) -> ServedEvaluation:
     """All figures of a stretch of a deployment."""
     rankings, events = served.rankings, served.events
+    within = slice(rankings.earlier, None)
     notes = list(served.notes)
     ranking = served_joins.seen(rankings, events)
     new = served_joins.news(events) & events.liked
@@ -175,9 +176,10 @@ def evaluate(served: Served, plan: Plan = Plan()) -> ServedEvaluation:
     hits, at, users = place[judged], events.logged[judged], events.user[judged]
     middle = int(events.logged[len(events.logged) // 2]) if len(events.logged) else 0
     by_category, by_popularity, ginis = _exposure(served, middle)
-    shown = np.unique(rankings.slate[rankings.slate >= 0])
-    surprise = served_joins.surprise(rankings, events, len(served.items))
-    staleness = _percentiles((rankings.published - rankings.event_time)[rankings.by_events])
+    slates = rankings.slate[within]
+    shown = np.unique(slates[slates >= 0])
+    surprise = served_joins.surprise(rankings, events, len(served.items))[within]
+    staleness = _percentiles((rankings.published - rankings.event_time)[within][rankings.by_events[within]])
     if staleness is not None and staleness["p50"] > 86_400_000:
         notes.append(
             "event times lie days before the publication of what they led to: recorded events were played back"
@@ -282,7 +284,7 @@ def _exposure(served: Served, middle: int) -> tuple[exposure.Shares, exposure.Sh
     """Of the second half of the time, by category and by popularity in the first half; and how unequal exposure and
     consumption are."""
     rankings, events, size = served.rankings, served.events, served.catalogue
-    late = rankings.slate[rankings.published >= middle]
+    late = rankings.slate[rankings.earlier :][rankings.published[rankings.earlier :] >= middle]
     late = np.where(late < size, late, -1)
     received = exposure.exposure(late, size)
     taking = events.liked & (events.item >= 0) & (events.item < size)
@@ -348,7 +350,7 @@ def _order(plan: Plan) -> Any:
 
 def _delay(served: Served) -> dict[str, float] | None:
     rankings, events = served.rankings, served.events
-    asked = np.flatnonzero(rankings.by_events)
+    asked = rankings.earlier + np.flatnonzero(rankings.by_events[rankings.earlier :])
     # At the same millisecond or before: an event that a ranking answers at once.
     _, latest = served_joins.before(events.user, events.logged, rankings.user[asked], rankings.published[asked] + 1)
     known = latest >= 0

@@ -92,7 +92,8 @@ def moves(hits: Ints, at: Ints) -> list[tuple[int, int]]:
 
 
 def _scores(rankings: Rankings) -> tuple[Ints, Ints] | None:
-    best = rankings.best[np.isfinite(rankings.best)]
+    best = rankings.best[rankings.earlier :]
+    best = best[np.isfinite(best)]
     third = len(best) // 3
     if third < LEAST:
         return None

@@ -6,6 +6,7 @@ times may lie years back.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from upwell.bus import topics
 from upwell.bus.reader import LogReader
 from upwell.bus.topics import Topic
 from upwell.evaluation.ranking_log import LIKED_RATING
-from upwell.evaluation.recorded import Recorded, Stretch, Tick, recorded, starts
+from upwell.evaluation.recorded import LAST, Recorded, Stretch, Tick, recorded, starts
 from upwell.events.contracts import Interaction, InteractionType
 from upwell.ranking.groups import Groups
 from upwell.settings import RATING, Events, Settings
@@ -48,6 +49,8 @@ class Rankings:
     """[r] index into `Served.variants`; -1 for none."""
     by_events: NDArray[np.bool_]
     """[r] whether events caused it, and no request or deletion."""
+    earlier: int = 0
+    """So many of the first ones are from before the stretch: the last one of each user, by which what came next is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class _Item(msgspec.Struct, gc=False):
 
 
 class Published(msgspec.Struct, gc=False):
-    """Of a ranking, what is looked at."""
+    """Of a published ranking, what is looked at."""
 
     ranking_id: str
     user_id: str
@@ -114,6 +117,23 @@ class Published(msgspec.Struct, gc=False):
     event_time: int
     publish_time: int
     variant: str = ""
+
+
+class Shown(msgspec.Struct, gc=False):
+    """The same without its reasons, which are added up: a tenth of the memory."""
+
+    ranking_id: str
+    user_id: str
+    items: tuple[str, ...]
+    best: float
+    by_events: bool
+    event_time: int
+    publish_time: int
+    variant: str
+    reasons: tuple[tuple[str, float], ...]
+    """Kinds, and what each added to the scores."""
+    first: tuple[str, ...]
+    """Kind of each place's first reason."""
 
 
 class Feature(msgspec.Struct, gc=False):
@@ -134,21 +154,24 @@ def read(settings: Settings, stretch: Stretch, group_by: Sequence[str], tick: Ti
         Inconsistent: records were deleted while they were being read.
     """
     found = recorded(settings, stretch, tick)
-    published, cut = _published(settings, stretch, tick)
-    served = arrays(found, published, _features(settings), settings.events, group_by)
-    if len(found.events) == stretch.last or cut:
+    cut = len(found.events) == stretch.last
+    since = max(stretch.since_ms or 0, found.logged[0] if cut else 0)
+    published, earlier, left_out = _published(settings, stretch, since, tick)
+    served = arrays(found, published, _features(settings), settings.events, group_by, earlier)
+    if cut or left_out:
         served.notes.append(f"only the last {stretch.last:,} events and rankings were looked at (--last)")
     return served
 
 
 def arrays(
     found: Recorded,
-    published: Iterable[Published],
+    published: Sequence[Shown],
     features: Iterable[Feature],
     events: Events,
-    group_by: Sequence[str],
+    group_by: Sequence[str] = (),
+    earlier: int = 0,
 ) -> Served:
-    """The same from what was read, rankings in order of publication."""
+    """The same from what was read, rankings in order of publication, the first `earlier` of them from before the stretch."""
     users: dict[str, int] = {}
     variants: dict[str, int] = {}
     named = {feature.item_id: feature.categories for feature in features}
@@ -156,25 +179,20 @@ def arrays(
     reasons, first = Counter[str](), Counter[str]()
     ids: dict[str, int] = {}
     ranked: list[tuple[int, int, int, float, int, bool]] = []
-    slates: list[list[int]] = []
-    for one in published:
-        ids[one.ranking_id] = len(ranked)
-        best = one.items[0].score if one.items else np.nan
+    slate = np.full((len(published), max((len(one.items) for one in published), default=0) or 1), -1, np.int64)
+    for place, one in enumerate(published):
+        ids[one.ranking_id] = place
         variant = variants.setdefault(one.variant, len(variants)) if one.variant else -1
         user = users.setdefault(one.user_id, len(users))
-        ranked.append((user, one.publish_time, one.event_time, best, variant, one.trigger == "events"))
-        slates.append([rows.setdefault(item.item_id, len(rows)) for item in one.items])
-        for item in one.items:
-            if item.reasons:
-                first[item.reasons[0].kind] += 1
-            for why in item.reasons:
-                reasons[why.kind] += why.share  # type: ignore[assignment]  # sums of shares are no whole numbers
-    slate = np.full((len(slates), max(1, *map(len, slates)) if slates else 1), -1, np.int64)
-    for place, shown in enumerate(slates):
-        slate[place, : len(shown)] = shown
+        ranked.append((user, one.publish_time, one.event_time, one.best, variant, one.by_events))
+        slate[place, : len(one.items)] = [rows.setdefault(item, len(rows)) for item in one.items]
+        if place >= earlier:
+            first.update(one.first)
+            for kind, share in one.reasons:
+                reasons[kind] += share  # type: ignore[assignment]  # sums of shares are no whole numbers
     table = np.array(ranked, np.float64).reshape(-1, 6)
     owner, time, event_time, variant_of, by_events = (table[:, n].astype(np.int64) for n in (0, 1, 2, 4, 5))
-    rankings = Rankings(owner, time, event_time, slate, table[:, 3], variant_of, by_events.astype(bool))
+    rankings = Rankings(owner, time, event_time, slate, table[:, 3], variant_of, by_events.astype(bool), earlier)
     happened = _happened(found, events, users, rows, ids, rankings)
     attributes: dict[str, dict[int, str]] = {key: {} for key in group_by}
     for event in found.events:
@@ -183,9 +201,27 @@ def arrays(
             if isinstance(value, str | int | bool):
                 attributes[key][users[event.user_id]] = str(value)
     categories = Groups.of([named[item] for item in sorted(named)])
-    return Served(
-        rankings, happened, len(users), list(rows), categories, list(variants), attributes, reasons, first
-    )  # fmt: skip
+    return Served(rankings, happened, len(users), list(rows), categories, list(variants), attributes, reasons, first)
+
+
+def brief(one: Published, names: dict[str, str]) -> Shown:
+    """What is kept of a ranking; `names` holds each name once, however many rankings name it."""
+    reasons = Counter[str]()
+    for item in one.items:
+        for why in item.reasons:
+            reasons[why.kind] += why.share  # type: ignore[assignment]
+    return Shown(
+        one.ranking_id,
+        names.setdefault(one.user_id, one.user_id),
+        tuple(names.setdefault(item.item_id, item.item_id) for item in one.items),
+        one.items[0].score if one.items else np.nan,
+        one.trigger == "events",
+        one.event_time,
+        one.publish_time,
+        names.setdefault(one.variant, one.variant),
+        tuple((names.setdefault(kind, kind), share) for kind, share in reasons.items()),
+        tuple(names.setdefault(kind, kind) for item in one.items if item.reasons for kind in (item.reasons[0].kind,)),
+    )
 
 
 def _happened(
@@ -219,27 +255,44 @@ def _liked(event: Interaction, weight: float) -> bool:
     return weight >= LIKED
 
 
-def _published(settings: Settings, stretch: Stretch, tick: Tick) -> tuple[list[Published], bool]:
-    """Rankings of the stretch by publication, and whether there were more."""
+def _published(settings: Settings, stretch: Stretch, since: int, tick: Tick) -> tuple[list[Shown], int, bool]:
+    """Rankings by publication: of each user the last one before the stretch, then those of the stretch.
+
+    Returns:
+        Them, how many are from before, and whether the stretch holds more than the last ones that are wanted.
+    """
     topic = topics.real(settings.kafka, Topic.RANKINGS)
-    begin, total = starts(settings.kafka, topic, stretch)
+    # From before the stretch as well, but no more than what may be held.
+    begin, total = starts(settings.kafka, topic, Stretch(None, stretch.until_ms, max(stretch.last, LAST)))
     decode = msgspec.json.Decoder(Published).decode
-    found: list[tuple[int, int, int, Published]] = []
     until = stretch.until_ms or np.iinfo(np.int64).max
+    names: dict[str, str] = {}
+    inside: list[tuple[int, int, int, Shown]] = []
+    before: dict[str, tuple[int, int, int, Shown]] = {}
+    done, cut = 0, False
     reader = LogReader(settings.kafka, topic, "served", begin)
     try:
         for messages in reader.to_end():
             for message in messages:
                 if message.value() is None:  # an erased user
                     continue
-                one = decode(message.value())
-                if (stretch.since_ms or 0) <= one.publish_time < until:
-                    found.append((one.publish_time, message.partition(), message.offset(), one))
-            tick("rankings", min(len(found), total), total)
+                published = decode(message.value())
+                if published.publish_time >= until:
+                    continue
+                one = (published.publish_time, message.partition(), message.offset(), brief(published, names))
+                if one[0] >= since:
+                    if len(inside) < stretch.last:
+                        heapq.heappush(inside, one)
+                        continue
+                    one, cut = heapq.heappushpop(inside, one), True
+                held = before.get(one[3].user_id)
+                if held is None or held[:3] < one[:3]:
+                    before[one[3].user_id] = one
+            tick("rankings", min(done := done + len(messages), total), total)
     finally:
         reader.close()
-    found.sort(key=lambda place: place[:3])
-    return [one for *_, one in found[-stretch.last :]], len(found) > stretch.last
+    earlier, later = (sorted(some, key=lambda place: place[:3]) for some in (before.values(), inside))
+    return [one for *_, one in [*earlier, *later]], len(earlier), cut
 
 
 def _features(settings: Settings) -> list[Feature]:
