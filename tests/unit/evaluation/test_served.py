@@ -11,7 +11,7 @@ import pytest
 from upwell.evaluation import served_joins
 from upwell.evaluation.recorded import Recorded
 from upwell.evaluation.served import Plan, evaluate, gain, periods
-from upwell.evaluation.served_drift import LEARN_FROM, MEAN_OF, moves
+from upwell.evaluation.served_drift import TARGETS, moves
 from upwell.evaluation.served_log import Feature, Published, Served, _Item, _Reason, arrays, brief
 from upwell.events.contracts import Interaction
 from upwell.settings import Events
@@ -193,7 +193,7 @@ def test_a_hit_rate_that_falls_is_noticed_and_a_steady_one_is_not() -> None:
     ((time, direction),) = moves(fallen, at)
     assert direction == -1
     assert 10_000 < time < 14_000
-    assert moves(fallen[: MEAN_OF * LEARN_FROM], at) == []
+    assert moves(fallen[:TARGETS], at[:TARGETS]) == []
 
 
 def test_periods_hold_all_targets() -> None:

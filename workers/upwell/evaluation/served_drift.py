@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from upwell.evaluation.served_log import Happened, Ints, Rankings
 from upwell.ranking import drift as detection
-from upwell.ranking.drift import PageHinkley
+from upwell.ranking.drift import Rate
 
-MEAN_OF: Final = 100
-"""Targets whose mean is one value of the hit rate's watch: single hits are too skewed."""
-LEARN_FROM: Final = 20
-"""Such means before any is judged."""
 BINS: Final = 10
 LEAST: Final = 200
 """Of each of reference and present, or nothing is said."""
+TARGETS: Final = 2_000
+"""What the watch of the hit rate learns from before it judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +76,17 @@ def drift(rankings: Rankings, events: Happened, hits: Ints, at: Ints) -> Drift:
                     what, detection.stability(*found), detection.chance_level(*found), bool(detection.shifted(*found))
                 )
             )
-    if len(hits) < MEAN_OF * LEARN_FROM:
-        lacking.append(f"hit rate: fewer than {MEAN_OF * LEARN_FROM:,} targets")
+    if len(hits) < TARGETS:
+        lacking.append(f"hit rate: fewer than {TARGETS:,} targets")
     return Drift(shifts, moves(hits, at), lacking)
 
 
 def moves(hits: Ints, at: Ints) -> list[tuple[int, int]]:
     """Where Page and Hinkley's test notices that the hit rate has moved: log time, and 1 or -1."""
-    watch = PageHinkley(least=LEARN_FROM)
-    ends = range(MEAN_OF, len(hits) + 1, MEAN_OF)
-    noticed = ((end, watch.add(float((hits[end - MEAN_OF : end] >= 0).mean()))) for end in ends)
-    return [(int(at[end - 1]), moved) for end, moved in noticed if moved]
+    watch = Rate()
+    return [
+        (time, moved) for time, hit in zip(at.tolist(), (hits >= 0).tolist(), strict=True) if (moved := watch.add(hit))
+    ]
 
 
 def _scores(rankings: Rankings) -> tuple[Ints, Ints] | None:

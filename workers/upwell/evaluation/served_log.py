@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from upwell.bus import topics
 from upwell.bus.reader import LogReader
 from upwell.bus.topics import Topic
-from upwell.evaluation.ranking_log import LIKED_RATING
 from upwell.evaluation.recorded import LAST, Recorded, Stretch, Tick, recorded, starts
-from upwell.events.contracts import Interaction, InteractionType
+from upwell.events.contracts import InteractionType
 from upwell.ranking.groups import Groups
-from upwell.settings import RATING, Events, Settings
+from upwell.ranking.learner import Tuning
+from upwell.settings import Events, Settings
 
-LIKED: Final = 0.5
-"""An event without value is a liking from this weight on: half a click."""
+LIKED: Final = float(Tuning().liked)
+"""An event of at least this weight is a liking, as the learner takes it: a rating of 4 of 5, a click."""
 
 Ints = NDArray[np.int64]
 
@@ -234,25 +234,17 @@ def _happened(
 ) -> Happened:
     count = len(found.events)
     user, item, ranking = np.zeros(count, np.int64), np.full(count, -1, np.int64), np.full(count, -1, np.int64)
-    weight = np.zeros(count)
-    liked, shown = np.zeros(count, bool), np.zeros(count, bool)
+    weight, shown = np.zeros(count), np.zeros(count, bool)
     for at, event in enumerate(found.events):
         user[at] = users.setdefault(event.user_id, len(users))
         if event.item_id:
             item[at] = rows.setdefault(event.item_id, len(rows))
         weight[at] = events.weight(event.type, event.value)
-        liked[at] = _liked(event, weight[at])
         shown[at] = event.type == InteractionType.IMPRESSION
         named = ids.get(event.ranking_id or "", -1)
         if named >= 0 and rankings.user[named] == user[at]:
             ranking[at] = named
-    return Happened(user, item, np.array(found.logged, np.int64), weight, liked, shown, ranking)
-
-
-def _liked(event: Interaction, weight: float) -> bool:
-    if event.type == RATING and event.value is not None:
-        return event.value >= LIKED_RATING
-    return weight >= LIKED
+    return Happened(user, item, np.array(found.logged, np.int64), weight, weight >= LIKED, shown, ranking)
 
 
 def _published(settings: Settings, stretch: Stretch, since: int, tick: Tick) -> tuple[list[Shown], int, bool]:

@@ -18,6 +18,7 @@ from upwell.events.hashing import identifier
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.profiles import Profiles, Shown
 from upwell.interactions.slate import had, ranked_items
+from upwell.interactions.watch import Watch
 from upwell.ranking.arms import Arms
 from upwell.ranking.profile import recent_interest, unit
 from upwell.settings import Settings
@@ -54,6 +55,7 @@ class Rankings:
         self._settings = settings
         self._profiles = profiles
         self._arms = arms
+        self.watch = Watch(profiles.ranker)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
         self._triggers = topics.real(settings.kafka, topics.TRIGGERS["normal"])
 
@@ -93,6 +95,7 @@ class Rankings:
             max(ranking.candidates, ranking.slate),
         )
         slates = [np.arange(min(ranking.slate, len(candidates.rows))) for candidates in best]
+        self.watch.ranked([candidates.rows[slate] for candidates, slate in zip(best, slates, strict=True)])
         return [
             ranked_items(catalogue, candidates.take(slate), own, int(now))
             for candidates, slate, own, now in zip(best, slates, liked, times, strict=True)

@@ -324,6 +324,8 @@ class Pipeline:
             gone = had(self.profiles.histories[slot].events()[:-1])
             at = taught.place()  # may move the rows
             ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
+            if row not in gone:
+                self.rankings.watch.happened(self.profiles.slates[slot], event.item_id, weight)
         ranker.remember(recent, slot, row, weight, event.ts)
 
     def _react(self, slot: int, event: Interaction, weight: float) -> tuple[str, tuple[int, int]] | None:

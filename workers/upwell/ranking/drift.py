@@ -1,8 +1,9 @@
-"""A measure's past and present in; an alarm, or none, out: of a distribution (PSI), and of a mean (Page and Hinkley). Pure."""
+"""A measure's past and present in; an alarm, or none, out: of a distribution (PSI), and of a mean or a rate (Page and
+Hinkley). Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Final
 
@@ -106,3 +107,24 @@ class PageHinkley:
         moved = 1 if self.up > self.down else -1
         self.seen, self.mean, self.spread, self.up, self.down = 0, 0.0, 0.0, 0.0, 0.0
         return moved
+
+
+@dataclass(slots=True)
+class Rate:
+    """Tells when a rate of hits has moved, one trial at a time, by the means of `each` trials in a row."""
+
+    each: int = 100
+    watch: PageHinkley = field(default_factory=lambda: PageHinkley(least=20))
+    """Of the means; 2,000 trials are learned from before any is judged."""
+    hits: int = 0
+    trials: int = 0
+
+    def add(self, hit: bool) -> int:
+        """1 where the rate has risen, -1 where it has fallen, else 0."""
+        self.hits += hit
+        self.trials += 1
+        if self.trials < self.each:
+            return 0
+        mean = self.hits / self.trials
+        self.hits = self.trials = 0
+        return self.watch.add(mean)

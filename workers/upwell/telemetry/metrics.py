@@ -34,6 +34,14 @@ PROFILES_DIRTY = Gauge("upwell_profiles_dirty", "Users not yet flushed")
 FLUSH_SECONDS = Histogram("upwell_flush_seconds", "Time of one flush to Postgres", buckets=_SECONDS)
 FLUSH_REFUSED = Counter("upwell_flush_refused", "Flushes refused by the watermark: the partition has another owner")
 
+# Rankings. Hits by targets is the hit rate; a place by its item's popularity: 0 the least popular, 1 the most popular one.
+RANKING_TARGETS = Counter("upwell_ranking_targets", "Likings of an item new to its user, who had a ranking")
+RANKING_HITS = Counter("upwell_ranking_hits", "... whose item was on that ranking")
+RANKING_MOVES = Counter("upwell_ranking_hit_rate_moves", "Moves of the hit rate that were noticed", ["direction"])
+RANKING_PLACES = Counter("upwell_ranking_places", "Places of published rankings")
+RANKING_NEW = Counter("upwell_ranking_places_new", "... that hold an item of few events")
+RANKING_POPULARITY = Counter("upwell_ranking_places_popularity", "... by popularity of their items, summed")
+
 # Models and content.
 INFERENCE_SECONDS = Histogram("upwell_inference_seconds", "Time of one Triton request", ["model"], buckets=_SECONDS)
 INFERENCE_FAILURES = Counter("upwell_inference_failures", "Triton requests that failed", ["model"])
