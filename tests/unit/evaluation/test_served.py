@@ -87,6 +87,7 @@ def test_an_event_is_judged_by_the_ranking_before_it_or_by_the_one_it_names() ->
     assert found.hits.tolist() == [1, 2, 0, -1]
     assert found.unjudged == 1
     assert found.hr == 0.75
+    assert found.cold.tolist() == [1, 2, -1]
     assert found.ndcg == pytest.approx((1 / math.log2(3) + 1 / math.log2(4) + 1) / 4)
     assert found.as_dict()["hits_by_position"] == [1, 1, 1]
     assert found.coverage == 6 / 20
@@ -125,9 +126,12 @@ def test_novelty_is_of_what_was_known_by_then() -> None:
         [event("b", 1, "i0"), event("c", 2, "i0"), event("d", 99, "i1")],
         [ranking("a", 10, ["i0", "i1"]), ranking("a", 11, [])],
     )
-    bits = served_joins.surprise(found.rankings, found.events, len(found.items))
-    assert bits[0] == pytest.approx((-math.log2(3 / 22) - math.log2(1 / 22)) / 2)
-    assert math.isnan(bits[1])
+    own, everything = served_joins.taken_before(found.rankings, found.events)
+    assert (own.tolist(), everything.tolist()) == ([[2, 0], [-1, -1]], [2, 2])
+    bits = served_joins.surprise(own, everything, len(found.items))
+    assert bits[0] == pytest.approx([-math.log2(3 / 22), -math.log2(1 / 22)])
+    assert np.isnan(bits[1]).all()
+    assert evaluate(found).new_share == 1
 
 
 def test_exposure_of_the_second_half_by_popularity_in_the_first() -> None:
@@ -162,7 +166,18 @@ def test_a_group_that_is_served_worse_raises_an_alarm_and_the_others_none() -> N
         "old": True, "young": False,
     }  # fmt: skip
     assert any(alarm.startswith("age old") for alarm in found.alarms)
+    served_so = served(*crowd(60, 0.3), group_by=("age",))
+    assert not evaluate(served_so, Plan(tolerance=0.95)).alarms
     assert not evaluate(served(*crowd(60, 0.0), group_by=("age",))).alarms
+
+
+def test_users_are_grouped_by_what_they_like_most() -> None:
+    """Even items are of one category, odd ones of the other."""
+    likes = {f"u{n}": (["i1", "i3", "i2"] if n < 12 else ["i4", "i6", "i5"]) for n in range(30)}
+    happened = [event(user, 20 + at, item) for user, items in likes.items() for at, item in enumerate(items)]
+    found = evaluate(served(happened, [ranking(user, 10, ["i1", "i2"]) for user in likes]))
+    named = {group.name: (group.quality.users, group.quality.mean) for group in found.groups}
+    assert named == {"c0": (18, 0.0), "c1": (12, pytest.approx(2 / 3))}
 
 
 def test_variants_are_compared_by_users_whose_time_is_over() -> None:

@@ -32,6 +32,10 @@ def served(
     planned: Annotated[
         int, typer.Option(help="Experiments: users of each variant that were planned with.", min=100)
     ] = 10_000,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="A group of users surely worse off by more than this part raises an alarm.", min=0, max=1),
+    ] = 0.2,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit code 1 where there is an alarm.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Last line: one JSON object.")] = False,
@@ -69,7 +73,7 @@ def served(
         _say(f"{count:,} rankings, {len(read.events.user):,} events")
         if not count:
             exits.fail(exits.CONFIG, "there are no rankings in this stretch")
-        found = judge.evaluate(read, judge.Plan(3600 * window, planned))
+        found = judge.evaluate(read, judge.Plan(3600 * window, planned, tolerance=tolerance))
         if report is not None:
             from upwell.evaluation import served_report
 

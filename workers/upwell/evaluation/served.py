@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from upwell.evaluation import experiment, served_joins
 from upwell.evaluation.content_measures import wilson
+from upwell.evaluation.ranking import COLD
 from upwell.evaluation.served_drift import Drift, drift
 from upwell.evaluation.served_log import Ints, Served
 from upwell.ranking import exposure, group_quality
 from upwell.ranking.group_quality import Quality
+from upwell.ranking.ranker import FEW
 
 PERIODS: Final = 24
 LEAST: Final = 50
@@ -41,6 +43,9 @@ class Plan:
     """Users of each variant at which intervals are to be narrowest."""
     shares: dict[str, float] = field(default_factory=dict)
     """Of users by variant, as planned; empty: not known, and all alike."""
+    tolerance: float = 0.2
+    """A group raises an alarm that is surely below the others by more than this part of their hit rate: the four-fifths rule
+    (Uniform Guidelines on Employee Selection Procedures 1978), beyond chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Group:
     """What they are grouped by."""
     name: str
     quality: Quality
+    alarm: bool
 
 
 @dataclass(slots=True)
@@ -87,6 +93,10 @@ class ServedEvaluation:
     coverage: float
     novelty: float
     """Mean bits of a place."""
+    new_share: float
+    """Of places with an item of fewer than `FEW` events by then."""
+    cold: Ints
+    """[c] those of `hits` whose user had fewer than `COLD` events in the stretch before."""
     groups: list[Group]
     drift: Drift
     experiment: dict[str, Any] | None
@@ -112,7 +122,7 @@ class ServedEvaluation:
         worse = [
             f"{group.kind} {group.name}: hit rate {group.quality.mean:.3f}, {-group.quality.gap:.3f} below the others"
             for group in self.groups
-            if group.quality.worse
+            if group.alarm
         ]
         shares = self.experiment is not None and not self.experiment["shares_as_planned"]
         return worse + self.drift.alarms + (["experiment: users were not shared out as planned"] if shares else [])
@@ -130,6 +140,7 @@ class ServedEvaluation:
             "targets_without_a_ranking": self.unjudged,
             "hit_rate": _round(self.hr),
             "ndcg": _round(self.ndcg),
+            "cold": {"targets": len(self.cold), "hit_rate": _round(float((self.cold >= 0).mean())) if len(self.cold) else None},
             "hits_by_position": np.bincount(self.hits[self.hits >= 0], minlength=slate.shape[1]).tolist(),
             "over_time": [
                 {"since": p.since, "targets": p.targets, "hit_rate": _round(p.hr), "low": _round(p.low),
@@ -141,6 +152,7 @@ class ServedEvaluation:
             ],
             "coverage": _round(self.coverage),
             "novelty_bits": _round(self.novelty),
+            "new_item_share": _round(self.new_share),
             "gini": _round(self.gini),
             "gini_of_consumption": _round(self.consumed_gini),
             "exposure_by_category": _shares(self.by_category),
@@ -149,7 +161,7 @@ class ServedEvaluation:
                 {"kind": g.kind, "name": g.name, "users": g.quality.users, "targets": g.quality.events,
                  "hit_rate": _round(g.quality.mean), "low": _round(g.quality.low), "high": _round(g.quality.high),
                  "gap": _round(g.quality.gap), "gap_low": _round(g.quality.gap_low),
-                 "gap_high": _round(g.quality.gap_high), "alarm": bool(g.quality.worse)} for g in self.groups
+                 "gap_high": _round(g.quality.gap_high), "worse": bool(g.quality.worse), "alarm": g.alarm} for g in self.groups
             ],
             "drift": self.drift.as_dict(),
             "experiment": self.experiment,
@@ -178,7 +190,9 @@ def evaluate(served: Served, plan: Plan = Plan()) -> ServedEvaluation:
     by_category, by_popularity, ginis = _exposure(served, middle)
     slates = rankings.slate[within]
     shown = np.unique(slates[slates >= 0])
-    surprise = served_joins.surprise(rankings, events, len(served.items))[within]
+    own, everything = (counts[within] for counts in served_joins.taken_before(rankings, events))
+    surprise = served_joins.surprise(own, everything, len(served.items))
+    before, _ = served_joins.before(events.user, events.logged, users, at)
     staleness = _percentiles((rankings.published - rankings.event_time)[within][rankings.by_events[within]])
     if staleness is not None and staleness["p50"] > 86_400_000:
         notes.append(
@@ -188,7 +202,9 @@ def evaluate(served: Served, plan: Plan = Plan()) -> ServedEvaluation:
         served, plan, hits, periods(hits, at), _clicks(served), by_category, by_popularity, *ginis,
         coverage=float((shown < served.catalogue).sum()) / max(served.catalogue, 1),
         novelty=float(np.nanmean(surprise)) if np.isfinite(surprise).any() else float("nan"),
-        groups=groups(served, hits, users),
+        new_share=float((own[own >= 0] < FEW).mean()) if (own >= 0).any() else float("nan"),
+        cold=hits[before < COLD],
+        groups=groups(served, hits, users, plan.tolerance),
         drift=drift(rankings, events, hits, at),
         experiment=_experiment(served, plan, place, new, notes),
         staleness=staleness,
@@ -218,18 +234,18 @@ def periods(hits: Ints, at: Ints, most: int = PERIODS) -> list[Period]:
     return found
 
 
-def groups(served: Served, hits: Ints, users: Ints) -> list[Group]:
+def groups(served: Served, hits: Ints, users: Ints, tolerance: float) -> list[Group]:
     """Hit rate of groups of users: by activity, by the category that they like most, and by given attributes.
 
     Intervals hold for all groups together: one report in twenty has a false alarm.
     """
     kinds = [_activity(served), _favourites(served)]
-    kinds += [_attribute(key, values, served.users) for key, values in served.attributes.items()]
+    kinds += [_largest(key, values, served.users) for key, values in served.attributes.items()]
     kinds = [kind for kind in kinds if len(np.unique(kind[2][kind[2] >= 0])) > 1]
     level = 1 - 0.05 / max(1, sum(len(names) for _, names, _ in kinds))
     values = (hits >= 0).astype(np.float64)
     return [
-        Group(kind, name, quality)
+        Group(kind, name, quality, bool(quality.gap_high < -tolerance * (quality.mean - quality.gap)))
         for kind, names, group in kinds
         for name, quality in zip(
             names, group_quality.by_group(values, users, group, len(names), level), strict=True
@@ -256,17 +272,14 @@ def _activity(served: Served) -> Kind:
 def _favourites(served: Served) -> Kind:
     events, categories = served.events, served.categories
     liked = np.flatnonzero(events.liked & (events.item >= 0) & (events.item < served.catalogue))
-    inside = categories.matrix(events.item[liked]).astype(np.float64)
-    table = np.zeros((served.users, len(categories.names)))
-    np.add.at(table, events.user[liked], inside)
-    favourite = np.where(table.any(axis=1), table.argmax(axis=1), -1) if table.size else np.full(served.users, -1)
-    return _largest(
-        "favourite category", {u: categories.names[c] for u, c in enumerate(favourite) if c >= 0}, served.users
-    )
-
-
-def _attribute(key: str, values: dict[int, str], users: int) -> Kind:
-    return _largest(key, values, users)
+    which, category = categories.members_of(events.item[liked])
+    width = max(len(categories.names), 1)
+    pairs, often = np.unique(events.user[liked][which] * width + category, return_counts=True)
+    order = np.argsort(often, kind="stable")  # of a user's pairs the most frequent one is written last
+    favourite = np.full(served.users, -1)
+    favourite[pairs[order] // width] = pairs[order] % width
+    named = {user: categories.names[number] for user, number in enumerate(favourite.tolist()) if number >= 0}
+    return _largest("favourite category", named, served.users)
 
 
 def _largest(kind: str, values: dict[int, str], users: int) -> Kind:

@@ -60,16 +60,22 @@ def places(rankings: Rankings, ranking: Ints, item: Ints) -> Ints:
     return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
-def surprise(rankings: Rankings, events: Happened, items: int) -> NDArray[np.float64]:
-    """[r] mean bits of surprise of a ranking's places, -log2 of the items' smoothed shares of the events before it (Zhou et
-    al. 2010; smoothed by 1 for each of `items`); nan for an empty slate."""
+def taken_before(rankings: Rankings, events: Happened) -> tuple[Ints, Ints]:
+    """Of every place of every ranking, how many events its item had had by then; and how many all items had had.
+
+    Returns:
+        [r, k], -1 where there is no place; [r].
+    """
     took = np.flatnonzero((events.weight != 0) & (events.item >= 0))
     shown = rankings.slate >= 0
     row, _ = np.nonzero(shown)
-    at = rankings.published[row]
-    own, _ = before(events.item[took], events.logged[took], rankings.slate[shown], at)
-    everything = np.searchsorted(events.logged[took], at, side="left")
-    bits = -np.log2((own + 1) / (everything + items))
-    count = shown.sum(axis=1)
-    total = np.bincount(row, bits, minlength=len(shown))
-    return np.divide(total, count, out=np.full(len(shown), np.nan), where=count > 0)
+    own, _ = before(events.item[took], events.logged[took], rankings.slate[shown], rankings.published[row])
+    found = np.full(shown.shape, -1, np.int64)
+    found[shown] = own
+    return found, np.searchsorted(events.logged[took], rankings.published, side="left")
+
+
+def surprise(own: Ints, everything: Ints, items: int) -> NDArray[np.float64]:
+    """[r, k] bits of surprise of each place: -log2 of its item's share of the events before (Zhou et al. 2010), smoothed by
+    1 for each of `items`; nan where there is no place. `own` and `everything` are those of `taken_before`."""
+    return np.where(own >= 0, -np.log2((np.maximum(own, 0) + 1) / (everything + items)[:, None]), np.nan)

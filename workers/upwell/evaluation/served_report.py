@@ -42,13 +42,14 @@ def headlines(found: ServedEvaluation) -> list[tuple[str, str, str]]:
     """Title, value and what it is of."""
     places = found.served.rankings.slate.shape[1]
     targets = f"of {len(found.hits):,} likings of something new"
+    cold = float((found.cold >= 0).mean()) if len(found.cold) else float("nan")
     delay = "" if found.delay is None else f"{found.delay['p50']:,.0f} ms"
     return [
-        (f"Hit rate, {places} places", number(found.hr, 3), targets),
+        (f"Hit rate, {places} places", number(found.hr, 3), f"{targets}; {number(cold, 3)} where users are new"),
         ("NDCG", number(found.ndcg, 3), targets),
         ("Coverage", share(found.coverage), f"of {found.served.catalogue:,} items are on a slate"),
         ("Inequality of exposure", number(found.gini), f"Gini; of what is liked {number(found.consumed_gini)}"),
-        ("Novelty", f"{number(found.novelty, 1)} bits", "mean surprise of a place"),
+        ("Novelty", f"{number(found.novelty, 1)} bits", f"mean surprise of a place; {share(found.new_share)} hold new items"),
         ("Event to ranking", delay or "not measured", f"p99 {found.delay['p99']:,.0f} ms" if found.delay else "no events"),
     ]  # fmt: skip
 

@@ -44,13 +44,17 @@ class Groups:
         """Items."""
         return len(self.starts) - 1
 
-    def matrix(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """[n, groups] bool, whether item `rows[i]` is in the group."""
-        found = np.zeros((len(rows), len(self.names)), bool)
+    def members_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """[m] indices into [n] `rows`, repetitions included, and [m] the groups that those items are in."""
         begins, counts = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         which = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-        found[which, self.members[np.repeat(begins, counts) + within]] = True
+        return which, self.members[np.repeat(begins, counts) + within].astype(np.int64)
+
+    def matrix(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[n, groups] bool, whether item `rows[i]` is in the group."""
+        found = np.zeros((len(rows), len(self.names)), bool)
+        found[self.members_of(rows)] = True
         return found
 
     def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
