@@ -37,12 +37,16 @@ class Grown:
         return (REGISTRY.get_sample_value(f"upwell_ranking_{name}_total", labels) or 0) - self._held.get(name, 0)
 
 
-def test_likings_are_judged_by_the_newest_slate(watch: Watch) -> None:
+def test_likings_are_judged_by_the_newest_slate_before_them(watch: Watch) -> None:
     grown = Grown()
     for item, weight in (("i1", 1.0), ("i2", 0.6), ("i9", 3.0), ("i1", 0.4), ("i1", -1.0)):
-        watch.happened(SHOWN, item, weight)
-    watch.happened([], "i1", 1.0)
+        watch.happened(SHOWN, item, weight, logged=3)
     assert (grown("targets"), grown("hits")) == (3, 2)
+    watch.happened(SHOWN, "i9", 1.0, logged=2)
+    assert (grown("targets"), grown("hits")) == (4, 3)
+    watch.happened(SHOWN, "i9", 1.0, logged=1)
+    watch.happened([], "i1", 1.0, logged=3)
+    assert grown("targets") == 4
 
 
 def test_places_are_counted_by_popularity(watch: Watch) -> None:
@@ -58,5 +62,5 @@ def test_a_hit_rate_that_falls_is_told(watch: Watch) -> None:
     rng = np.random.default_rng(2)
     for rate in (0.3, 0.1):
         for hit in rng.random(6_000) < rate:
-            watch.happened(SHOWN, "i1" if hit else "i5", 1.0)
+            watch.happened(SHOWN, "i1" if hit else "i5", 1.0, logged=3)
     assert falls("hit_rate_moves", direction="down") == before + 1

@@ -31,15 +31,19 @@ class Watch:
         """Events of each candidate, ascending."""
         self._anew_at = 0.0
 
-    def happened(self, shown: Sequence[Shown], item_id: str, weight: float) -> None:
-        """Count an event with an item that its user has not had, before the user is ranked again.
+    def happened(self, shown: Sequence[Shown], item_id: str, weight: float, logged: int) -> None:
+        """Count an event with an item that its user has not had.
 
         Args:
             shown: the user's last slates, the newest one last.
+            logged: when the broker took it, ms. A slate that was published since is none that the user had before it.
         """
-        if not shown or valence_of(weight) < self._ranker.tuning.liked:
+        if valence_of(weight) < self._ranker.tuning.liked:
             return
-        hit = any(item == item_id for item, _ in shown[-1].items)
+        before = next((slate for slate in reversed(shown) if slate.time < logged), None)
+        if before is None:
+            return
+        hit = any(item == item_id for item, _ in before.items)
         metrics.RANKING_TARGETS.inc()
         metrics.RANKING_HITS.inc(hit)
         if moved := self._rate.add(hit):

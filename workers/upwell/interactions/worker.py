@@ -291,7 +291,7 @@ class Pipeline:
                     continue
                 changed.add(slot)
                 reaction = self._react(slot, event, weight)
-                self._remember(slot, event, weight, counts.taught if live else None)
+                self._remember(slot, event, message.timestamp()[1], weight, counts.taught if live else None)
                 if not live:
                     continue
                 user.events += 1
@@ -312,8 +312,8 @@ class Pipeline:
         self._write_ahead([user.slot for user in again if user.moved])
         return list(touched.values())
 
-    def _remember(self, slot: int, event: Interaction, weight: float, taught: Taught | None) -> None:
-        """Let the ranking know of an event just applied; what it teaches goes into `taught`."""
+    def _remember(self, slot: int, event: Interaction, logged: int, weight: float, taught: Taught | None) -> None:
+        """Let the ranking know of an event just applied, which was logged at a time, ms; what it teaches goes into `taught`."""
         if not weight:
             return
         ranker, recent = self.ranker, self.profiles.recent
@@ -325,7 +325,7 @@ class Pipeline:
             at = taught.place()  # may move the rows
             ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
             if row not in gone:
-                self.rankings.watch.happened(self.profiles.slates[slot], event.item_id, weight)
+                self.rankings.watch.happened(self.profiles.slates[slot], event.item_id, weight, logged)
         ranker.remember(recent, slot, row, weight, event.ts)
 
     def _react(self, slot: int, event: Interaction, weight: float) -> tuple[str, tuple[int, int]] | None:
