@@ -100,7 +100,7 @@ def test_what_was_served_is_judged_by_what_followed(own: Stream, tmp_path: Path)
     page = Page(report.read_text("utf-8"))
     assert not page.open
     assert page.loaded == []
-    assert page.headings == ["alarms", "figures", "groups", "exposure", "experiment", "drift", "reasons"]
+    assert page.headings == ["alarms", "figures", "groups", "exposure", "experiment", "drift", "reasons", "delay"]
 
 
 def test_the_last_ones_alone(own: Stream) -> None:
