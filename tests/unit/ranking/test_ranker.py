@@ -138,6 +138,39 @@ def test_the_nearest_of_many_new_items_comes_first():
         assert log.slate("new", MINUTE, log.catalogue.vectors[row])[0].item_id == log.catalogue.ids[row]
 
 
+def test_users_ranked_together_are_ranked_as_alone_and_scores_are_the_sums_of_contributions():
+    log = Log([f"i{n}" for n in range(400)])
+    pairs(log, 60)
+    kernel.refresh(log.ranker.shared, log.ranker.tuning)
+    interests = log.catalogue.vectors[:60].copy()
+    slots, times = list(range(60)), np.full(60, 10_000_000_000)
+    gone = [np.array(log.had[slot], np.int32) for slot in slots]
+    together = log.ranker.rank(log.recent, slots, times, gone, interests, log.catalogue.ties, 30)
+    for slot, chosen in zip(slots, together, strict=True):
+        one = slice(slot, slot + 1)
+        (alone,) = log.ranker.rank(log.recent, [slot], times[one], gone[one], interests[one], log.catalogue.ties, 30)
+        np.testing.assert_array_equal(chosen.rows, alone.rows)
+        np.testing.assert_array_equal(chosen.evidence, alone.evidence)
+        assert len(set(chosen.rows.tolist())) == 30
+        assert not set(chosen.rows.tolist()) & set(log.had[slot])
+        order = np.lexsort((log.catalogue.ties[chosen.rows], -chosen.scores))
+        np.testing.assert_array_equal(order, np.arange(30))
+        # What an item that nothing is known of would have is the same for all.
+        rest = chosen.scores - chosen.contributions.sum(axis=1)
+        np.testing.assert_allclose(rest, rest[0], atol=1e-4)
+
+
+def test_of_equal_items_all_workers_show_the_same_ones():
+    """Rows are each worker's own; the order among equals is by hashes of the ids."""
+    ids = [f"i{n}" for n in range(300)]
+    one, other = (Log(each) for each in (ids, ids[::-1]))
+    slates = [
+        [item.item_id for item in log.slate("new", MINUTE, np.zeros(DIMENSION, np.float32), places=10)]
+        for log in (one, other)
+    ]
+    assert slates[0] == slates[1]
+
+
 @pytest.mark.parametrize("neighbours", [320, 8])
 def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows(neighbours):
     """Also where neighbours make room for others."""
@@ -273,8 +306,7 @@ def test_what_was_warmed_is_not_compiled_again_while_events_come():
     functions = (
         kernel.teach,
         kernel.apply,
-        kernel.shortlist,
-        kernel.parts,
+        kernel.rank,
         kernel.remember,
         kernel.derive,
         kernel.refresh,

@@ -59,7 +59,7 @@ def _add4(_: Any, to: Any, at: Any, of: Any, where: Any, a: Any, b: Any, c: Any,
 
 
 @compiled_exactly
-def _logarithms(x, count, scratch):
+def logarithms(x, count, scratch):
     """Natural logarithms of x[:count] > 0 in place, to 1e-5: exponent and a polynomial of the mantissa, vectorised."""
     bits = x.view(np.int32)
     mantissa = scratch.view(np.int32)
@@ -243,9 +243,9 @@ def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
     for at in range(held):
         for k in range(FOUR):
             interest[uintp(category[uintp(recent.item[slot, at]), k])] = np.float32(0)
-    _logarithms(together, found, scratch.spare)
-    _logarithms(following, found, scratch.spare)
-    _logarithms(burst, found, scratch.spare)
+    logarithms(together, found, scratch.spare)
+    logarithms(following, found, scratch.spare)
+    logarithms(burst, found, scratch.spare)
     mix = shared.mix[stage]
     m0, m1, m2, m3, m9 = mix[0], mix[1], mix[2], mix[3], mix[9]
     for k in range(found):
@@ -524,27 +524,152 @@ def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratc
 
 
 @compiled_exactly
-def shortlist(shared, tuning, recent, slot, now, gone, bounds, scratch, slate, slate_scores, slate_at):
-    """Score a user's candidates and take the best ones. Returns how many, and the user's stage."""
-    stage = stage_of(recent.events[slot], bounds)
-    found = score(shared, tuning, recent, slot, now, gone, len(gone), stage, scratch)
-    return best(scratch, found, slate, slate_scores, slate_at), stage
+def _better(value, row, other, other_row, ties):
+    return value > other or (value == other and ties[row] < ties[other_row])
 
 
 @compiled_exactly
-def parts(shared, tuning, recent, slot, slate, out):
-    """What each of the user's last events adds to the sums of each item of a slate, newest first: `together`,
-    into out [items, last]."""
-    out[:] = 0
+def _sink(value, row, at, held, ties, rows, scores, places):
+    """Put a candidate into the root of a heap whose root is the worst, and let it sink to where it belongs."""
+    spot = 0
+    while True:
+        below = 2 * spot + 1
+        if below >= held:
+            break
+        if below + 1 < held and _better(scores[below], rows[below], scores[below + 1], rows[below + 1], ties):
+            below += 1
+        if not _better(value, row, scores[below], rows[below], ties):
+            break
+        rows[spot], scores[spot], places[spot] = rows[below], scores[below], places[below]
+        spot = below
+    rows[spot], scores[spot], places[spot] = row, value, at
+
+
+@compiled_exactly
+def _offer(value, row, at, held, ties, rows, scores, places):
+    """Add a candidate to the heap of the best so far, where it is full in the worst one's place. Returns their number."""
+    if held == len(rows):
+        if _better(value, row, scores[0], rows[0], ties):
+            _sink(value, row, at, held, ties, rows, scores, places)
+        return held
+    spot = held
+    while spot:
+        above = (spot - 1) // 2
+        if not _better(scores[above], rows[above], value, row, ties):
+            break
+        rows[spot], scores[spot], places[spot] = rows[above], scores[above], places[above]
+        spot = above
+    rows[spot], scores[spot], places[spot] = row, value, at
+    return held + 1
+
+
+@compiled_exactly
+def _best_first(held, ties, rows, scores, places):
+    """Sort a heap."""
+    while held > 1:
+        held -= 1
+        row, value, at = rows[held], scores[held], places[held]
+        rows[held], scores[held], places[held] = rows[0], scores[0], places[0]
+        _sink(value, row, at, held, ties, rows, scores, places)
+
+
+@compiled_exactly
+def _choose(shared, scratch, found, stage, nothing, fresh, lift, ties, rows, scores, places):
+    """The best of the scored candidates; then the best of these and of the `fresh` items that are none, each with its lift.
+
+    Returns their number; places: which candidate each is, fresh ones counted backwards from -1.
+    """
+    count, most, low = 0, len(rows), LEAST
+    for k in range(uintp(found)):
+        value = scratch.score[k]
+        if value > LEAST and value >= low:
+            count = _offer(value, np.int64(scratch.rows[k]), np.int32(k), count, ties, rows, scores, places)
+            if count == most:
+                low = scores[0]
+    if len(fresh):
+        short, short_scores, short_places = rows[:count].copy(), scores[:count].copy(), places[:count].copy()
+        held, count = count, 0
+        for k in range(held):
+            value, at = short_scores[k], scratch.fresh_at[short[k]]
+            if at >= 0:
+                value += lift[at]
+            count = _offer(value, short[k], short_places[k], count, ties, rows, scores, places)
+        mix, base = shared.mix[stage], shared.base[stage]
+        unknown = mix[0] * nothing[0] + mix[1] * nothing[1] + mix[2] * nothing[2] + mix[3] * nothing[3]
+        low = scores[0] if count == most else LEAST
+        for f in range(len(fresh)):
+            row = fresh[f]
+            value = base[row] + unknown + lift[f]
+            if value >= low and scratch.stamp[row] != scratch.tick[0]:
+                count = _offer(value, row, np.int32(-1 - f), count, ties, rows, scores, places)
+                if count == most:
+                    low = scores[0]
+    _best_first(count, ties, rows, scores, places)
+    return count
+
+
+@compiled_exactly
+def _evidence(shared, tuning, recent, slot, rows, held, place_of, most, evidence, evidence_time):
+    """For each chosen item the user's event that added most to `together`, of equal ones the newest."""
+    for k in range(held):
+        place_of[rows[k]] = k + 1
+        most[k], evidence[k], evidence_time[k] = 0, -1, 0
     near = np.float32(1)
     events = recent.events[slot]
     for back in range(min(events, tuning.last)):
         at = (events - 1 - back) % tuning.last
-        item = recent.item[slot, at]
-        first = item * tuning.neighbours
+        item = uintp(recent.item[slot, at])
+        first = item * uintp(tuning.neighbours)
         a = near * shared.damp[item]
-        for m in range(first, first + shared.filled[item]):
-            for k in range(len(slate)):
-                if shared.neighbour[m] == slate[k]:
-                    out[k, back] = a * shared.weight[4 * m]
+        for m in range(first, first + uintp(shared.filled[item])):
+            place = place_of[uintp(shared.neighbour[m])]
+            if place > 0:
+                part = a * shared.weight[FOUR * m]
+                if part > most[place - 1]:
+                    most[place - 1] = part
+                    evidence[place - 1], evidence_time[place - 1] = item, recent.time[slot, at]
         near *= tuning.decay
+    for k in range(held):
+        place_of[rows[k]] = 0
+
+
+@compiled_exactly
+def rank(
+    shared, tuning, recent, slots, times, gone, gone_from, bounds, scratch, nothing, fresh, lift, ties,
+    rows, scores, contributions, evidence, evidence_time, held,
+):  # fmt: skip
+    """The best candidates of u users.
+
+    slots, times [u]; gone: rows that are no candidates, those of user n from gone_from[n] to gone_from[n + 1]; nothing
+    [scorers]: features of an item that nothing is known of; fresh [f] rows and lift [u, f]: what is added to their
+    scores; ties [items]: of equal ones the smaller number comes first.
+
+    Fills rows, scores, evidence, evidence_time [u, k], contributions [u, k, scorers + 1] and held [u], how many of the
+    k there are.
+    """
+    scorers, places = len(nothing), np.empty(rows.shape[1], np.int32)
+    most = np.empty(rows.shape[1], np.float32)
+    for f in range(len(fresh)):
+        scratch.fresh_at[fresh[f]] = f
+    for n in range(len(slots)):
+        slot, own = slots[n], gone[gone_from[n] : gone_from[n + 1]]
+        stage = stage_of(recent.events[slot], bounds)
+        found = score(shared, tuning, recent, slot, times[n], own, len(own), stage, scratch)
+        count = _choose(shared, scratch, found, stage, nothing, fresh, lift[n], ties, rows[n], scores[n], places)
+        held[n] = count
+        mix = shared.mix[stage]
+        for k in range(count):
+            row, at, added = rows[n, k], places[k], contributions[n, k]
+            if at >= 0:
+                feature_of(shared, scratch, at, stage, scratch.own)
+            else:
+                scratch.own[:] = nothing
+                fixed = shared.fixed[row]
+                scratch.own[4], scratch.own[5], scratch.own[6] = fixed[0], fixed[1], fixed[2]
+                scratch.own[7], scratch.own[8] = fixed[5 + stage], fixed[3]
+            for scorer in range(scorers):
+                added[scorer] = mix[scorer] * (scratch.own[scorer] - nothing[scorer])
+            added[scorers] = lift[n, scratch.fresh_at[row]] if scratch.fresh_at[row] >= 0 else np.float32(0)
+        _evidence(shared, tuning, recent, slot, rows[n], count, scratch.place, most, evidence[n], evidence_time[n])
+    for f in range(len(fresh)):
+        scratch.fresh_at[fresh[f]] = -1

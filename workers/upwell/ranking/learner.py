@@ -161,6 +161,10 @@ class Scratch(NamedTuple):
     spare: NDArray[np.float32]
     own: NDArray[np.float32]
     interest: NDArray[np.float32]
+    fresh_at: NDArray[np.int32]
+    """[i] place among the new items of a batch, -1 for others."""
+    place: NDArray[np.int32]
+    """[i] place on the slate that evidence is looked for, from 1; 0 for others."""
 
 
 class Stream(NamedTuple):
@@ -250,6 +254,8 @@ def scratch(items: int, categories: int) -> Scratch:
         spare=np.zeros(items + 1, np.float32),
         own=np.zeros(len(SCORERS), np.float32),
         interest=np.zeros(categories + 1, np.float32),
+        fresh_at=np.full(items, -1, np.int32),
+        place=np.zeros(items, np.int32),
     )
 
 

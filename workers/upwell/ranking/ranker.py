@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from upwell.ranking import kernel, learner
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import CATEGORIES, STAGES, Lessons, Recent, Tuning
-from upwell.ranking.reasons import NOBODY, Kind
+from upwell.ranking.reasons import Kind
 
 KINDS: Final = (
     Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR,
@@ -33,6 +33,7 @@ ROOM: Final = 1_024
 REFRESH_S: Final = 1.0
 """While items come in, everybody's best items are looked for this often."""
 _BOUNDS: Final = np.asarray(STAGES)
+_NONE: Final = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,71 +171,34 @@ class Ranker:
         ties: NDArray[np.uint64],
         places: int,
     ) -> list[Chosen]:
-        """The best items of each of u users: more than a slate's places, so that content may lift what is behind them.
+        """The best items of each of u users.
 
         Args:
             times: [u] int64 ms, what a burst is measured from.
             gone: per user the rows that are no candidates.
             interests: [u, d] float32, what content is compared with; a zero row compares nothing.
             ties: [items] uint64; of two equal items the one with the smaller number comes first.
+            places: items of each user, at most.
         """
+        users, scorers = len(slots), len(self._nothing)
         fresh = self._fresh_rows()
-        vectors = self.catalogue.vectors[fresh]
-        lift = interests @ vectors.T if len(fresh) else np.zeros((len(slots), 0), np.float32)
-        lift *= self.content * self.shared.fixed[fresh, 4]
-        return [
-            self._chosen(recent, slot, int(times[u]), gone[u], fresh, lift[u], ties, places)
-            for u, slot in enumerate(slots)
-        ]
-
-    def _chosen(
-        self, recent: Recent, slot: int, now: int, gone: NDArray[np.int32], fresh: NDArray[np.int64],
-        lift: NDArray[np.float32], ties: NDArray[np.uint64], places: int,
-    ) -> Chosen:  # fmt: skip
-        shared, tuning, scratch = self.shared, self.tuning, self.scratch
-        slate, scores, at = np.empty(places, np.int32), np.empty(places, np.float32), np.empty(places, np.int32)
-        held, stage = kernel.shortlist(shared, tuning, recent, slot, now, gone, _BOUNDS, scratch, slate, scores, at)
-        rows, scores = slate[:held].astype(np.int64), scores[:held]
-        own = scratch.feature[:, at[:held]]
-        features = np.column_stack([*own[:4], self._of_items(rows, stage), own[4]])
-        lifted = np.zeros_like(scores)
+        lift = np.zeros((users, 0), np.float32)
         if len(fresh):
-            place = np.minimum(np.searchsorted(fresh, rows), len(fresh) - 1)
-            lifted = np.where(fresh[place] == rows, lift[place], lifted)
-            # Candidates that nobody's company and no popularity brings in: the nearest new items.
-            others = np.flatnonzero(scratch.stamp[fresh] != scratch.tick[0])
-            if len(others) > places:
-                best = np.argpartition(lift[others] + shared.base[stage, fresh[others]], len(others) - places)
-                others = others[best[len(others) - places :]]
-            unknown = np.tile(self._nothing, (len(others), 1))
-            unknown[:, 4:9] = self._of_items(fresh[others], stage)
-            rows = np.concatenate([rows, fresh[others]])
-            features = np.concatenate([features, unknown])
-            scores = np.concatenate([scores, unknown @ shared.mix[stage]])
-            lifted = np.concatenate([lifted, lift[others]])
-        scores = scores + lifted
-        order = np.lexsort((ties[rows], -scores))[:places]
-        rows, scores = rows[order], scores[order]
-        added = shared.mix[stage] * (features[order] - self._nothing)
-        contributions = np.concatenate([added, lifted[order, None]], axis=1).astype(np.float32)
-        evidence, evidence_time = self._evidence(recent, slot, rows)
-        return Chosen(rows, scores, contributions, evidence, evidence_time)
-
-    def _of_items(self, rows: NDArray[np.int64], stage: int) -> NDArray[np.float32]:
-        """[n, 5] features that no user changes, in the order of `SCORERS`."""
-        found: NDArray[np.float32] = self.shared.fixed[rows][:, [0, 1, 2, 5 + stage, 3]]
-        return found
-
-    def _evidence(
-        self, recent: Recent, slot: int, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        parts = np.zeros((len(rows), self.tuning.last), np.float32)
-        kernel.parts(self.shared, self.tuning, recent, slot, rows, parts)
-        back = parts.argmax(axis=1) if parts.size else np.zeros(len(rows), np.int64)
-        at = (int(recent.events[slot]) - 1 - back) % self.tuning.last
-        some = parts[np.arange(len(rows)), back] > 0
-        found = np.where(some, recent.item[slot, at], NOBODY).astype(np.int64)
-        return found, np.where(some, recent.time[slot, at], 0)
+            lift = interests @ self.catalogue.vectors[fresh].T
+            lift *= self.content * self.shared.fixed[fresh, 4]
+        rows, held = np.empty((users, places), np.int64), np.empty(users, np.int64)
+        scores, added = np.empty((users, places), np.float32), np.empty((users, places, scorers + 1), np.float32)
+        evidence, evidence_time = np.empty((users, places), np.int64), np.empty((users, places), np.int64)
+        gone_from = np.cumsum([0, *map(len, gone)])
+        kernel.rank(
+            self.shared, self.tuning, recent, np.asarray(slots, np.int64), times,
+            np.concatenate([_NONE, *gone]), gone_from, _BOUNDS, self.scratch, self._nothing, fresh, lift, ties,
+            rows, scores, added, evidence, evidence_time, held,
+        )  # fmt: skip
+        return [
+            Chosen(rows[u, :n], scores[u, :n], added[u, :n], evidence[u, :n], evidence_time[u, :n])
+            for u, n in enumerate(held.tolist())
+        ]
 
     def _fresh_rows(self) -> NDArray[np.int64]:
         count = len(self.catalogue)
@@ -264,10 +228,11 @@ def valence_of(weight: float) -> np.float32:
 
 
 def _nothing(tuning: Tuning) -> NDArray[np.float32]:
-    """[scorers] features of an item that nothing is known of; logarithms as in the kernel."""
-    together, following, burst = np.log([tuning.prior, tuning.prior_next, tuning.prior_burst])
+    """[scorers] features of an item that nothing is known of: to the bit those of a candidate in nobody's company."""
+    sums = np.array([tuning.prior, tuning.prior_next, tuning.prior_burst], np.float32)
+    kernel.logarithms(sums, len(sums), np.empty_like(sums))
     of_item = np.log([1, 0.1, 0.05, 0.1, 0.5])
-    return np.array([together, following, 0, burst, *of_item, 0], np.float32)
+    return np.array([sums[0], sums[1], 0, sums[2], *of_item, 0], np.float32)
 
 
 def warm() -> None:
