@@ -17,7 +17,9 @@ from support import eventually
 from upwell.bus import clients
 from upwell.bus.topics import Topic
 from upwell.events.contracts import ContentTrigger, Interaction, ItemFeatures, Ranking, Statistics
+from upwell.interactions import lessons
 from upwell.local.stack import Stack
+from upwell.ranking.learner import Tuning
 from upwell.ranking.profile import EMPTY_BASE, add, decay
 from upwell.store import arrays
 
@@ -375,4 +377,6 @@ def test_what_users_take_after_what_is_learned_by_all_and_outlives_a_worker(lear
 
 def learned(stream: Stream) -> int:
     """Lessons that are committed to the log."""
-    return sum(len(msgspec.json.decode(m.value(), type=Statistics).lessons) for m in stream.read(Topic.STATISTICS))
+    found = [msgspec.json.decode(m.value(), type=Statistics) for m in stream.read(Topic.STATISTICS)]
+    told = [lessons.read(range(len(one.lesson_items)), one.taught, Tuning(), 7) for one in found if one.taught]
+    return sum(count for _, count in told)

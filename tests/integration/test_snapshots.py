@@ -13,15 +13,18 @@ from psycopg import sql
 
 from stream import START_MS, Stream
 from support import eventually
+from upwell.bus.errors import Inconsistent
 from upwell.bus.topics import Topic
-from upwell.events.contracts import Lesson, ReactionCount, Statistics
+from upwell.events.contracts import STATISTICS_VERSION, ReactionCount, Statistics
+from upwell.interactions.lessons import Taught
 from upwell.interactions.readers import StatisticsReader
 from upwell.local.stack import Stack
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.learner import Tuning
 from upwell.ranking.ranker import Ranker
 from upwell.settings import Postgres
-from upwell.store import migrations
+from upwell.store import migrations, snapshots
 from upwell.store.snapshots import SnapshotStore
 
 pytestmark = pytest.mark.integration
@@ -76,6 +79,24 @@ def test_an_older_state_never_replaces_a_newer_one(stores: Open) -> None:
     assert store.read(0, "another log") == (1, b"one")
 
 
+def test_a_snapshot_of_an_older_release_is_learned_again_and_one_of_a_newer_release_is_not_guessed_at(
+    stores: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores("a")
+    assert store.write(0, "log", 20, b"twenty")
+    monkeypatch.setattr(snapshots, "STATE_VERSION", snapshots.STATE_VERSION + 1)
+    assert store.read(0, "log") is None
+    assert store.write(0, "log", 10, b"ten of the next release")
+    assert store.read(0, "log") == (10, b"ten of the next release")
+    monkeypatch.undo()
+    with pytest.raises(snapshots.NewerSnapshot, match="upgrade"):
+        store.read(0, "log")
+    # The older release may still be running: it leaves the newer one's state alone.
+    assert store.write(0, "log", 30, b"thirty")
+    with pytest.raises(snapshots.NewerSnapshot):
+        store.read(0, "log")
+
+
 def test_a_snapshot_is_continued_and_one_that_does_not_fit_is_learned_again(stack: Stack, prefix: str) -> None:
     stream = Stream(stack, prefix)
     stores: list[SnapshotStore] = []
@@ -95,8 +116,12 @@ def test_a_snapshot_is_continued_and_one_that_does_not_fit_is_learned_again(stac
             stores[-1].close()
 
     def told(number: int) -> None:
-        lesson = Lesson(0, 1.0, 1, [1], [1.0], 0)
-        record = Statistics(0, [], [], START_MS, lesson_items=["a", "b"], lessons=[lesson])
+        taught = Taught(Tuning())
+        at, rows = taught.place(), taught.rows
+        rows.item[at], rows.valence[at], rows.stage[at] = 0, 1.0, 1
+        rows.held[at], rows.before[at, 0], rows.before_valence[at, 0] = 1, 1, 1.0
+        ((names, told),) = taught.records(["a", "b"], 1)
+        record = Statistics(0, [], [], START_MS, lesson_items=names, taught=told)
         record.reactions = [ReactionCount("template", START_MS, 1, number)]
         stream.send(Topic.STATISTICS, "0", record)
         stream.flush()
@@ -129,5 +154,16 @@ def test_a_snapshot_is_continued_and_one_that_does_not_fit_is_learned_again(stac
             connection.execute(sql.SQL("UPDATE {} SET state = %s").format(name), [b"of another release"])
         with opened() as reader:
             assert held(reader)[0] == 2  # what the log still tells
+        # What an older release told is passed over, its counts are not; what a newer one tells is not guessed at.
+        old = Statistics(0, [], [], START_MS, state_version=1, lesson_items=["a", "b"])
+        old.reactions = [ReactionCount("template", START_MS, 1, 1)]
+        stream.send(Topic.STATISTICS, "0", old)
+        stream.flush()
+        with opened() as reader:
+            assert held(reader)[0] == 2
+        stream.send(Topic.STATISTICS, "0", Statistics(0, [], [], START_MS, state_version=STATISTICS_VERSION + 1))
+        stream.flush()
+        with pytest.raises(Inconsistent, match="newer release"), opened():
+            pass
     finally:
         stream.close()

@@ -221,6 +221,11 @@ class StatisticsSettings(Group):
 
     window_s: PositiveInt = Field(3600, description="Width of a count's event-time window.")
     snapshot_s: PositiveFloat = Field(10, description="Longest time between snapshots.")
+    lessons_per_second: PositiveFloat = Field(
+        10_000,
+        description="Of more events a second in one worker only as many teach the ranking, chosen by their hashes. "
+        "Counts and trends are of all events.",
+    )
 
 
 class GeneratorSettings(Group):

@@ -136,7 +136,7 @@ def test_a_snapshot_goes_on_where_it_was_made_under_other_rows() -> None:
     tuning = TUNING._replace(neighbours=12)
     shared, recent, *_ = learned(log, tuning)
     moved = np.random.default_rng(8).permutation(ITEMS + 5)[:ITEMS]
-    restored = learner.restore(learner.snapshot(shared), moved, ITEMS + 5, tuning)
+    restored = learner.restore(learner.snapshot(shared, ITEMS, tuning), moved, ITEMS + 5, tuning)
     restored.live[moved] = shared.live
     restored.category[moved] = shared.category
     kernel.refresh(restored, tuning)
@@ -151,9 +151,12 @@ def test_a_snapshot_goes_on_where_it_was_made_under_other_rows() -> None:
 
 
 def test_a_snapshot_of_another_shape_is_refused() -> None:
-    held = learner.snapshot(learner.new(ITEMS, TUNING))
+    held = learner.snapshot(learned(stream())[0], ITEMS, TUNING)
     with pytest.raises(ValueError, match="other neighbours"):
         learner.restore(held, np.arange(ITEMS), ITEMS, TUNING._replace(neighbours=7))
+    for name, broken in (("neighbour", held["neighbour"][:-1]), ("neighbour", held["neighbour"] + ITEMS)):
+        with pytest.raises(ValueError, match="other neighbours"):
+            learner.restore(held | {name: broken}, np.arange(ITEMS), ITEMS, TUNING)
 
 
 def test_neighbours_are_bounded_and_the_strong_ones_stay() -> None:
@@ -248,7 +251,7 @@ def test_an_empty_catalogue_ranks_nothing() -> None:
     shared = learner.new(0, TUNING)
     kernel.refresh(shared, TUNING)
     none = np.zeros(0, np.int32)
-    assert len(learner.restore(learner.snapshot(shared), np.zeros(0, np.int64), 0, TUNING).counts) == 0
+    assert len(learner.restore(learner.snapshot(shared, 0, TUNING), np.zeros(0, np.int64), 0, TUNING).counts) == 0
     assert kernel.best(learner.scratch(0, 0), 0, none, np.zeros(0, np.float32), none) == 0
 
 

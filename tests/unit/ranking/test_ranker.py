@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 
 import msgspec
@@ -53,13 +54,14 @@ class Log:
         self.ranker.remember(self.recent, slot, row, weight, time)
         gone.append(row)
         ((names, told),) = taught.records(self.catalogue.ids, 100)
-        return encode(Statistics(0, [], [], time, lesson_items=names, lessons=told))
+        return encode(Statistics(0, [], [], time, lesson_items=names, taught=told))
 
     def learn(self, raw: bytes) -> None:
         record = decode(Statistics, raw)
         rows = [self.catalogue.row(item) for item in record.lesson_items]
         self.ranker.fit()
-        self.ranker.learn(*lessons.read(rows, record.lessons, self.ranker.tuning, self.ranker.stages))
+        assert record.taught is not None
+        self.ranker.learn(*lessons.read(rows, record.taught, self.ranker.tuning, self.ranker.stages))
 
     def slate(self, user: str, time: int, interest: np.ndarray | None = None, places: int = 5):
         slot = self.users.setdefault(user, len(self.users))
@@ -182,14 +184,14 @@ def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows(neighb
         log.learn(told[-1])
     for raw in told:
         other.learn(raw)
-    mine, others = learner.snapshot(log.ranker.shared), learner.snapshot(other.ranker.shared)
+    mine, others = log.ranker.state(), other.ranker.state()
     rows = [other.catalogue.row(item) for item in log.catalogue.ids]
     for name in ("counts", "likes", "filled", "popular"):
         np.testing.assert_array_equal(mine[name][: len(IDS)], others[name][rows])
     for name in ("mix", "slopes", "gain", "clock"):
         np.testing.assert_array_equal(mine[name], others[name])
     assert company(log) == company(other)
-    assert (mine["mix"] != learner.snapshot(Ranker(Catalogue(), 0).shared)["mix"]).any()
+    assert (mine["mix"] != Ranker(Catalogue(), 0).state()["mix"]).any()
 
 
 def company(log: Log) -> dict[str, dict[str, list[float]]]:
@@ -205,7 +207,7 @@ def company(log: Log) -> dict[str, dict[str, list[float]]]:
 def test_a_snapshot_is_the_whole_state():
     log, other = Log(IDS), Log(IDS[::-1])
     pairs(log, 60)
-    held = msgspec.msgpack.encode(lessons.packed(log.ranker.state(), len(log.catalogue), log.ranker.tuning))
+    held = msgspec.msgpack.encode(lessons.packed(log.ranker.state(), log.ranker.tuning))
     state = lessons.unpacked(msgspec.msgpack.decode(held, type=dict[str, lessons.Array]), other.ranker.tuning)
     other.ranker.restore(state, np.array([other.catalogue.row(item) for item in log.catalogue.ids]))
     raw = log.take("new", "i0", 100 * 60 * MINUTE)
@@ -225,7 +227,7 @@ def test_a_snapshot_holds_items_that_were_named_just_before_it():
         log.catalogue.row(f"new {n}")
     # The ids first, as the reader takes them: nobody has fitted the ranking to the catalogue in between.
     ids, state = list(log.catalogue.ids), log.ranker.state()
-    held = lessons.unpacked(lessons.packed(state, len(ids), log.ranker.tuning), other.ranker.tuning)
+    held = lessons.unpacked(lessons.packed(state, log.ranker.tuning), other.ranker.tuning)
     other.ranker.restore(held, np.array([other.catalogue.row(item) for item in ids]))
     assert other.ranker.shared.counts.sum() == log.ranker.shared.counts.sum() == len(told)
 
@@ -249,7 +251,7 @@ def test_everybodys_best_items_follow_deletions_that_come_in_a_burst(monkeypatch
 def test_a_snapshot_of_another_tuning_is_refused():
     log = Log(IDS)
     pairs(log, 4)
-    held = lessons.packed(log.ranker.state(), len(log.catalogue), log.ranker.tuning)
+    held = lessons.packed(log.ranker.state(), log.ranker.tuning)
     for other in (Tuning(rate=0.2), Tuning(neighbours=400), Tuning(decay=np.float32(0.8))):
         with pytest.raises(ValueError, match="another tuning"):
             lessons.unpacked(held, other)
@@ -264,26 +266,62 @@ def test_records_are_bounded_whatever_their_items_are_called():
         at = taught.place()
         taught.rows.item[at] = n
     told = list(taught.records(ids, 500))
-    assert [names[lesson.item] for names, record in told for lesson in record] == ids
+    assert [name for names, _ in told for name in names] == ids
     assert len(told) > 2
     assert all(len("".join(names).encode()) < 400_000 for names, _ in told)
-    assert [len(record) for _, record in taught.records([str(n) for n in range(1_000)], 400)] == [400, 400, 200]
+    short = taught.records([str(n) for n in range(1_000)], 400)
+    assert [lessons.read(range(len(names)), each, Tuning(), 7)[1] for names, each in short] == [400, 400, 200]
 
 
-def test_lessons_of_another_release_are_refused():
+def test_what_is_learned_is_what_was_taught():
+    """To a ten-thousandth of a valence, and half precision of a gradient."""
+    tuning, chance = Tuning(), np.random.default_rng(5)
+    taught = Taught(tuning)
+    for n in range(200):
+        at, held = taught.place(), n % (tuning.last + 1)
+        rows = taught.rows
+        rows.item[at], rows.valence[at], rows.stage[at], rows.held[at] = n % 50, chance.uniform(-1, 1), n % 7, held
+        rows.before[at, :held], rows.before_valence[at, :held] = (
+            chance.integers(50, size=held),
+            chance.uniform(-1, 1, held),
+        )
+        rows.soon[at, :held], rows.taught[at] = chance.random(held) < 0.5, n % 3 == 0
+        rows.gradient[at] = chance.normal(size=10) * rows.taught[at]
+    ids = [f"i{n}" for n in range(50)]
+    ((names, told),) = taught.records(ids, 500)
+    found, count = lessons.read([ids.index(name) for name in names], told, tuning, 7)
+    assert count == 200
+    for name, of in found._asdict().items():
+        np.testing.assert_allclose(of, getattr(taught.rows, name)[:200], rtol=1e-3, atol=6e-5, err_msg=name)
+
+
+def test_lessons_of_another_release_or_cut_off_are_refused():
     log = Log(IDS)
+    log.take("ann", "i1", MINUTE)
     record = decode(Statistics, log.take("ann", "i0", MINUTE))
-    broken = record.lessons[0]
-    broken.gradient = [1.0]
+    told, tuning, stages = record.taught, log.ranker.tuning, log.ranker.stages
+    assert lessons.read([0, 1], told, tuning, stages)[1] == 1
+    with pytest.raises(ValueError, match="names item 1 of 1"):
+        lessons.read([0], told, tuning, stages)
+    with pytest.raises(ValueError, match="stage 1 of 1"):
+        lessons.read([0, 1], told, tuning, 1)
     with pytest.raises(ValueError, match="another release"):
-        lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
-    broken.gradient, broken.item = [], 7
-    with pytest.raises(ValueError, match="names item 7 of 1"):
-        lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
-    for odd in (1e300, float("nan")):
-        broken.item, broken.valence = 0, odd
-        with pytest.raises(ValueError, match="no worker writes"):
-            lessons.read([0], [broken], log.ranker.tuning, log.ranker.stages)
+        lessons.read([0, 1], zlib.compress(zlib.decompress(told) + b"more"), tuning, stages)
+    whole = zlib.decompress(told)
+    for odd in (b"", b"not packed", told[:-3], zlib.compress(whole[:-1]), zlib.compress(b"\xff" * 4 + whole[4:])):
+        with pytest.raises(ValueError, match=r"lessons (cannot|are cut|end)"):
+            lessons.read([0, 1], odd, tuning, stages)
+    with pytest.raises(ValueError, match="longer than"):
+        lessons.read([0, 1], zlib.compress(bytes(1 << 24)), tuning, stages)
+
+
+def test_a_share_of_the_events_is_told_the_same_ones_wherever_they_are_applied():
+    hashes = np.random.default_rng(6).integers(2**64, size=4_000, dtype=np.uint64).tolist()
+    quarter, half, all_ = (Taught(Tuning(), share) for share in (0.25, 0.5, 1.0))
+    assert all(all_.takes(each) for each in (*hashes, 2**64 - 1))
+    kept = {each for each in hashes if quarter.takes(each)}
+    assert abs(len(kept) / 4_000 - 0.25) < 0.03
+    assert kept < {each for each in hashes if half.takes(each)}
 
 
 def test_a_history_is_recalled_as_it_was_remembered():

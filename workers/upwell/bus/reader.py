@@ -72,6 +72,14 @@ class LogReader:
                 )
         return found
 
+    def behind(self) -> int:
+        """Records between the positions and the ends of the log that the broker told of last."""
+        found = 0
+        for number, position in self.positions.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, number), cached=True)
+            found += max(high - position, 0)
+        return found
+
     def to_end(self) -> Iterator[list[Message]]:
         """Batches until every partition's end has been seen once.
 

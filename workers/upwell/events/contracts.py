@@ -306,22 +306,8 @@ class ReactionCount(Contract, array_like=True, gc=False):
     liked: int
 
 
-class Lesson(Contract, array_like=True, gc=False):
-    """What one event teaches the ranking: what was taken, after what. Items are places in the record's `lesson_items`."""
-
-    item: int
-    valence: float
-    """Of the event: its weight, in [-1, 1]."""
-    stage: int
-    """Which span of history lengths the user was in."""
-    before: list[int]
-    """The user's last items before it, newest first."""
-    valences: list[float]
-    """Theirs."""
-    soon: int
-    """Bit b is set where the b-th of them was within a minute."""
-    gradient: list[float] = []
-    """By which each scorer's weight should have been another, seen with what was learned by then; empty: not told."""
+STATISTICS_VERSION = 2
+"""1 had lessons as lists of numbers."""
 
 
 class Statistics(Contract, omit_defaults=False):
@@ -333,13 +319,13 @@ class Statistics(Contract, omit_defaults=False):
     categories: list[CategoryCount]
     ts: int
     """Largest event time in the batch."""
-    state_version: int = 1
+    state_version: int = STATISTICS_VERSION
     reactions: list[ReactionCount] = []
     """Feedback to contents, by arm."""
     lesson_items: list[str] = []
     """Item ids that the lessons name."""
-    lessons: list[Lesson] = []
-    """In log order."""
+    taught: bytes | None = None
+    """Lessons in log order, packed: what each event teaches the ranking (`interactions/lessons.py`)."""
 
 
 class Trend(Contract, omit_defaults=False):

@@ -52,8 +52,8 @@ class Counts:
         records = []
         for number in range(max(-(-len(items) // size), -(-len(named) // size), len(lessons))):
             part = slice(number * size, (number + 1) * size)
-            ids, told = lessons[number] if number < len(lessons) else ([], [])
-            records.append(Statistics(SHARD, items[part], named[part], self.newest, lesson_items=ids, lessons=told))
+            ids, told = lessons[number] if number < len(lessons) else ([], None)
+            records.append(Statistics(SHARD, items[part], named[part], self.newest, lesson_items=ids, taught=told))
         if records:
             records[0].reactions = [ReactionCount(name, w, *totals) for (name, w), totals in self.reactions.items()]
         return records

@@ -24,14 +24,15 @@ from upwell.bus.identity import topic_id
 from upwell.bus.reader import LogReader, bounds
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode
-from upwell.events.contracts import ItemFeatures, Statistics
+from upwell.events.contracts import STATISTICS_VERSION, ItemFeatures, Statistics
 from upwell.interactions import lessons
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.ranker import Ranker
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
-from upwell.store.snapshots import SnapshotStore
+from upwell.store.snapshots import NewerSnapshot, SnapshotStore
+from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.interactions")
 
@@ -217,13 +218,18 @@ class StatisticsReader:
         self._next_snapshot = time.monotonic() + self._snapshot_s
         start = self._restore(*bounds(settings.kafka, name, SHARD))
         self._stored = start
+        self._passed_over = False
+        """Lessons of an older release have been met, and said."""
         self._writing: Future[bool] = self._writer.submit(store.elected, SHARD)
         """Whether this worker is the elected writer, as it was last told."""
         self._reader = LogReader(settings.kafka, name, "statistics", {SHARD: start} if start else None)
 
     def _restore(self, low: int, high: int) -> int:
         """Take the snapshot over where it fits this log and these settings; returns where reading starts."""
-        snapshot = self._store.read(SHARD, self._topic_id)
+        try:
+            snapshot = self._store.read(SHARD, self._topic_id)
+        except NewerSnapshot as error:
+            raise Inconsistent(str(error)) from error
         if snapshot is None:
             return low
         offset, state = snapshot
@@ -248,6 +254,9 @@ class StatisticsReader:
     def poll(self) -> None:
         if batch := self._reader.read():
             self._learn(batch)
+            oldest = min(message.timestamp()[1] for message in batch)
+            metrics.STATISTICS_SECONDS.observe(max(time.time() - oldest / 1000, 0))
+        metrics.STATISTICS_LAG.set(self._reader.behind())
         if time.monotonic() >= self._next_snapshot:
             self.snapshot()
 
@@ -266,12 +275,15 @@ class StatisticsReader:
             # Only the elected writer makes copies: they may be large.
             self._writing = self._writer.submit(self._store.elected, SHARD)
             return
+        started = time.perf_counter()
         held = Learned(self.arms.base, deepcopy(self.arms.sums), list(self.catalogue.ids))
-        self._writing = self._writer.submit(self._write, position, held, self.ranker.state())
+        state = self.ranker.state()
+        metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
+        self._writing = self._writer.submit(self._write, position, held, state)
         self._stored = position
 
     def _write(self, position: int, held: Learned, state: dict[str, NDArray[Any]]) -> bool:
-        held.ranking = lessons.packed(state, len(held.items), self.ranker.base_tuning)
+        held.ranking = lessons.packed(state, self.ranker.base_tuning)
         return self._store.write(SHARD, self._topic_id, position, msgspec.msgpack.encode(held))
 
     def close(self) -> None:
@@ -285,16 +297,28 @@ class StatisticsReader:
             except DecodeError as error:
                 log.error("statistics.unreadable", offset=message.offset(), error=str(error))
                 continue
+            if statistics.state_version > STATISTICS_VERSION:
+                raise Inconsistent(
+                    f"statistics at offset {message.offset()} have state version {statistics.state_version}, this release "
+                    f"knows {STATISTICS_VERSION}: a newer release writes them; upgrade this worker as well"
+                )
             for reaction in statistics.reactions:
                 self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
-            if statistics.lessons:
-                self._take_lessons(message.offset(), statistics)
+            if statistics.taught is not None:
+                self._take_lessons(message.offset(), statistics.lesson_items, statistics.taught)
+            elif statistics.lesson_items and not self._passed_over:
+                self._passed_over = True
+                log.warning(
+                    "lessons.passed_over", offset=message.offset(), reason="told by an older release, as others may be"
+                )
 
-    def _take_lessons(self, offset: int, statistics: Statistics) -> None:
+    def _take_lessons(self, offset: int, items: list[str], taught: bytes) -> None:
         ranker = self.ranker
-        rows = [self.catalogue.row(item) for item in statistics.lesson_items]
+        rows = [self.catalogue.row(item) for item in items]
         ranker.fit()
         try:
-            ranker.learn(*lessons.read(rows, statistics.lessons, ranker.tuning, ranker.stages))
+            told, count = lessons.read(rows, taught, ranker.tuning, ranker.stages)
+            ranker.learn(told, count)
+            metrics.LESSONS.inc(count)
         except ValueError as error:
             log.error("lessons.unreadable", offset=offset, error=str(error))

@@ -34,6 +34,7 @@ from upwell.interactions.lessons import Taught
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
 from upwell.interactions.profiles import OtherModel, Profiles
 from upwell.interactions.publishing import Rankings, Touched
+from upwell.interactions.rate import Rate
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
 from upwell.interactions.slate import had
 from upwell.interactions.write_behind import WriteBehind
@@ -133,6 +134,7 @@ class Pipeline:
         self._sweeping = True
         """Stored profiles of an older model may be left."""
         self._paused = False
+        self._rate = Rate()
         self.statistics_topic = topics.real(settings.kafka, Topic.STATISTICS)
 
     def step(self) -> None:
@@ -197,7 +199,8 @@ class Pipeline:
             self.write_behind.landed,
         )
         loaded = time.perf_counter()
-        counts = Counts(self.settings.statistics.window_s * 1000, Taught(self.ranker.tuning))
+        share = self._rate.share(len(events), self.settings.statistics.lessons_per_second)
+        counts = Counts(self.settings.statistics.window_s * 1000, Taught(self.ranker.tuning, share))
         changed: set[int] = set()
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
@@ -322,8 +325,11 @@ class Pipeline:
         if taught is not None:
             ranker.fit()
             gone = had(self.profiles.histories[slot].events()[:-1])
-            at = taught.place()  # may move the rows
-            ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
+            if taught.takes(key64(event.event_id)):
+                at = taught.place()  # may move the rows
+                ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
+            else:
+                metrics.LESSONS_LEFT_OUT.inc()
             if row not in gone:
                 self.rankings.watch.happened(self.profiles.slates[slot], event.item_id, weight, logged)
         ranker.remember(recent, slot, row, weight, event.ts)

@@ -524,6 +524,32 @@ def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratc
 
 
 @compiled_exactly
+def gather(neighbour, weight, filled, places, into, weight_into):
+    """Copy the places of neighbours that are filled, one item's after the other's: [n] and [4 n]."""
+    at = uintp(0)
+    for item in range(uintp(len(filled))):
+        first, count = item * uintp(places), uintp(filled[item])
+        for m in range(count):
+            into[at + m] = neighbour[first + m]
+        for m in range(FOUR * count):
+            weight_into[FOUR * at + m] = weight[FOUR * first + m]
+        at += count
+
+
+@compiled_exactly
+def spread(neighbour, weight, filled, rows, places, into, weight_into):
+    """Undo `gather` for items that are other rows here: item a is rows[a]."""
+    at = uintp(0)
+    for item in range(uintp(len(filled))):
+        first, count = uintp(rows[item]) * uintp(places), uintp(filled[item])
+        for m in range(count):
+            into[first + m] = rows[uintp(neighbour[at + m])]
+        for m in range(FOUR * count):
+            weight_into[FOUR * first + m] = weight[FOUR * at + m]
+        at += count
+
+
+@compiled_exactly
 def _better(value, row, other, other_row, ties):
     return value > other or (value == other and ties[row] < ties[other_row])
 

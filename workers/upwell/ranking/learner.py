@@ -22,6 +22,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from upwell.ranking import kernel
+
 SCORERS: Final = (
     "together", "next", "liked together", "burst", "ever", "popular", "popular now", "popular here", "liked", "category",
 )  # fmt: skip
@@ -110,7 +112,7 @@ class Shared(NamedTuple):
 
 
 STATE: Final = Shared._fields[: Shared._fields.index("clock") + 1]
-_BY_ITEM: Final = {"neighbour", "weight", "filled", "counts", "likes", "popular"}
+_BY_ITEM: Final = {"filled", "counts", "likes", "popular"}
 
 
 class Recent(NamedTuple):
@@ -259,9 +261,21 @@ def scratch(items: int, categories: int) -> Scratch:
     )
 
 
-def snapshot(shared: Shared) -> dict[str, NDArray[Any]]:
-    """The state by name, as copies; what is derived is left out."""
-    return {name: getattr(shared, name).copy() for name in STATE}
+def snapshot(shared: Shared, items: int, tuning: Tuning) -> dict[str, NDArray[Any]]:
+    """The state of the first `items` items by name, as copies; what is derived is left out, and empty places of neighbours.
+
+    neighbour [n] and weight [n, 4] follow each other, as many of each item as are `filled`.
+    """
+    count = int(shared.filled[:items].sum())
+    neighbour, weight = np.empty(count, np.uint32), np.empty(4 * count, np.float32)
+    kernel.gather(shared.neighbour, shared.weight, shared.filled[:items], tuning.neighbours, neighbour, weight)
+    return {
+        **{name: getattr(shared, name).copy() for name in STATE if name not in _BY_ITEM | {"popular_at"}},
+        **{name: getattr(shared, name)[:items].copy() for name in _BY_ITEM},
+        "popular_at": shared.popular_at[:, :items].copy(),
+        "neighbour": neighbour,
+        "weight": weight.reshape(-1, 4),
+    }
 
 
 def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: int, tuning: Tuning) -> Shared:
@@ -278,20 +292,23 @@ def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: in
         ValueError: the snapshot is of another shape.
     """
     shared = new(items, tuning)
-    places, old = tuning.neighbours, len(held["counts"])
-    if len(held["neighbour"]) != old * places or held["mix"].shape != shared.mix.shape or len(rows) != old:
+    filled, neighbour, old = held["filled"], held["neighbour"], len(rows)
+    if (
+        len(filled) != old
+        or held["mix"].shape != shared.mix.shape
+        or filled.min(initial=0) < 0
+        or filled.max(initial=0) > tuning.neighbours
+        or not len(neighbour) == len(held["weight"]) == filled.sum()
+        or neighbour.max(initial=0) >= max(old, 1)
+    ):
         raise ValueError("the snapshot was made with other neighbours, stages or scorers")
-    if not old:
-        return shared
     for name in STATE:
-        into, value = getattr(shared, name), held[name]
+        into = getattr(shared, name)
         if name in _BY_ITEM:
-            into.reshape(items, -1)[rows] = value.reshape(old, -1)
+            into[rows] = held[name]
         elif name == "popular_at":
-            into[:, rows] = value
-        else:
-            into[:] = value
-    kept = np.arange(places) < shared.filled[rows, None]
-    moved = shared.neighbour.reshape(items, places)
-    moved[rows] = np.where(kept, rows[held["neighbour"].reshape(old, places)], 0)
+            into[:, rows] = held[name]
+        elif name not in ("neighbour", "weight"):
+            into[:] = held[name]
+    kernel.spread(neighbour, held["weight"].ravel(), filled, rows, tuning.neighbours, shared.neighbour, shared.weight)
     return shared

@@ -106,7 +106,7 @@ class Ranker:
     def state(self) -> dict[str, NDArray[Any]]:
         """What a snapshot holds, as copies; rows are the catalogue's, those of items just named as well."""
         self.fit()
-        return learner.snapshot(self.shared)
+        return learner.snapshot(self.shared, len(self.catalogue), self.tuning)
 
     def restore(self, held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
         """Take over a state whose item `a` is row `rows[a]` of the catalogue.
@@ -209,9 +209,9 @@ class Ranker:
         return self._numbers.setdefault(category, len(self._numbers) + 1)
 
     def _grow(self, items: int) -> None:
-        old = self.shared
+        old, count = self.shared, len(self.shared.counts)
         self.tuning = learner.sized(self.base_tuning, items)
-        self._bind(learner.restore(learner.snapshot(old), np.arange(len(old.counts)), items, self.tuning))
+        self._bind(learner.restore(learner.snapshot(old, count, self.tuning), np.arange(count), items, self.tuning))
 
     def _bind(self, shared: learner.Shared) -> None:
         old = min(len(self.shared.live), len(shared.live))

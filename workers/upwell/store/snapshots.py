@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import cast
 
 import psycopg
 import structlog
@@ -16,6 +17,10 @@ STATE_VERSION = 2
 """1 held decayed popularity and arms."""
 
 
+class NewerSnapshot(Exception):
+    """A newer release has written the snapshot of shared learning."""
+
+
 class SnapshotStore:
     """One connection, which holds the writer's lock for as long as it lives."""
 
@@ -27,13 +32,30 @@ class SnapshotStore:
         self._lock_space = zlib.crc32(f"upwell snapshots {postgres.db_schema}".encode()) - 2**31
 
     def read(self, shard: int, topic_id: str) -> tuple[int, bytes] | None:
-        """(next offset, state), None where there is no snapshot of this log."""
+        """(next offset, state), None where there is no snapshot of this log, or only one of an older release.
+
+        Raises:
+            NewerSnapshot
+        """
         for attempt in database.retrying():
             with attempt:
                 row = self._connect().execute(
-                    sql("read_snapshot"), {"shard": shard, "topic_id": topic_id, "state_version": STATE_VERSION}
+                    sql("read_snapshot"), {"shard": shard, "topic_id": topic_id}
                 ).fetchone()  # fmt: skip
-                return None if row is None else (row[0], bytes(row[1]))  # type: ignore[index]
+                if row is None:
+                    return None
+                offset, state, version = cast("tuple[int, bytes, int]", row)
+                if version > STATE_VERSION:
+                    raise NewerSnapshot(
+                        f"the snapshot of shard {shard} has state version {version}, this release knows {STATE_VERSION}: "
+                        "upgrade this worker as well, or delete the row of statistics_snapshots, and all is learned again"
+                    )
+                if version < STATE_VERSION:
+                    log.warning(
+                        "snapshot.older", shard=shard, state_version=version, reason="learned again from the log"
+                    )
+                    return None
+                return offset, bytes(state)
         raise AssertionError("unreachable")
 
     def elected(self, shard: int) -> bool:

@@ -34,6 +34,19 @@ PROFILES_DIRTY = Gauge("upwell_profiles_dirty", "Users not yet flushed")
 FLUSH_SECONDS = Histogram("upwell_flush_seconds", "Time of one flush to Postgres", buckets=_SECONDS)
 FLUSH_REFUSED = Counter("upwell_flush_refused", "Flushes refused by the watermark: the partition has another owner")
 
+# Shared learning.
+STATISTICS_LAG = Gauge("upwell_statistics_lag", "Records of `statistics` between the position and the end of the log")
+STATISTICS_SECONDS = Histogram(
+    "upwell_statistics_lag_seconds",
+    "From a record's log time until it is learned, the oldest of each read",
+    buckets=_SECONDS,
+)
+SNAPSHOT_SECONDS = Histogram(
+    "upwell_snapshot_copy_seconds", "Time that copying the learned state keeps the worker", buckets=_SECONDS
+)
+LESSONS = Counter("upwell_lessons", "Lessons learned")
+LESSONS_LEFT_OUT = Counter("upwell_lessons_left_out", "Events whose lesson is not told: statistics.lessons_per_second")
+
 # Rankings. Hits by targets is the hit rate; a place by its item's popularity: 0 the least popular, 1 the most popular one.
 RANKING_TARGETS = Counter("upwell_ranking_targets", "Likings of an item new to its user, who had a ranking")
 RANKING_HITS = Counter("upwell_ranking_hits", "... whose item was on that ranking")

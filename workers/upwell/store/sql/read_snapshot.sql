@@ -1,3 +1,3 @@
-SELECT next_offset, state
+SELECT next_offset, state, state_version
 FROM statistics_snapshots
-WHERE shard = %(shard)s AND topic_id = %(topic_id)s AND state_version = %(state_version)s
+WHERE shard = %(shard)s AND topic_id = %(topic_id)s
