@@ -33,6 +33,11 @@ def _chains(log: Stream):
     return np.full(len(log.item), -1, np.int32), np.full(USERS, -1, np.int32)
 
 
+def _whole(log: Stream, items: int = ITEMS):
+    """All events are learned from, all neighbours kept."""
+    return np.ones(len(log.item), bool), np.ones(items, bool)
+
+
 def learned(log: Stream, tuning: Tuning = TUNING, items: int = ITEMS):
     shared = learner.new(items, tuning)
     shared.live[:] = True
@@ -44,7 +49,20 @@ def learned(log: Stream, tuning: Tuning = TUNING, items: int = ITEMS):
     slates = np.full((len(log.item), 10), -1, np.int32)
     scratch, room = learner.scratch(items, 8), learner.lessons(1, tuning)
     kernel.replay(
-        shared, tuning, recent, scratch, room, log, BOUNDS, *_chains(log), rank, history, slates, 0, len(log.item)
+        shared,
+        tuning,
+        recent,
+        scratch,
+        room,
+        log,
+        *_whole(log, items),
+        BOUNDS,
+        *_chains(log),
+        rank,
+        history,
+        slates,
+        0,
+        len(log.item),
     )
     return shared, recent, rank, history, slates
 
@@ -213,6 +231,7 @@ def test_what_is_no_candidate_is_ranked_last_and_teaches_the_mix_nothing() -> No
         scratch,
         room,
         log,
+        *_whole(log),
         BOUNDS,
         *_chains(log),
         rank,
@@ -300,6 +319,6 @@ def test_a_replay_in_parts_is_the_replay() -> None:
     recent, scratch, room = learner.users(USERS, TUNING), learner.scratch(ITEMS, 8), learner.lessons(1, TUNING)
     chains = _chains(log)
     for begin, end in ((0, 7), (7, 500), (500, EVENTS)):
-        kernel.replay(parts, TUNING, recent, scratch, room, log, BOUNDS, *chains, *found, begin, end)
+        kernel.replay(parts, TUNING, recent, scratch, room, log, *_whole(log), BOUNDS, *chains, *found, begin, end)
     for mine, theirs in zip(found, (rank, history, slates), strict=True):
         assert (mine == theirs).all()

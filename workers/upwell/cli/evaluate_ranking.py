@@ -31,6 +31,9 @@ def ranking(
     events: Annotated[int | None, typer.Option(help="Only the earliest events.", min=1)] = None,
     peers: Annotated[bool, typer.Option(help="Run the built-in peers on the same events (minutes).")] = True,
     ablation: Annotated[bool, typer.Option(help="Run without each scorer as well.")] = False,
+    sharing: Annotated[
+        bool, typer.Option(help="What it costs to learn from a share of the events, or to hold a shard of the items.")
+    ] = False,
     stack: Annotated[
         bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
     ] = False,
@@ -53,6 +56,7 @@ def ranking(
         upwell evaluate ranking --interactions ratings.csv --items films.csv --json
         upwell evaluate ranking --stream shop --ablation
         upwell evaluate ranking --no-peers --json
+        upwell evaluate ranking --no-peers --sharing
         upwell evaluate ranking --no-peers --through-stack --speed 500 --workers 4
     """
     from upwell.cli.settings import load
@@ -91,6 +95,10 @@ def ranking(
             say=_say,
         )
         found.oracle = oracle
+        if sharing:
+            from upwell.evaluation.sharing import sharing as costs
+
+            found.sharing = costs(log, _say)
         if stack:
             found.through_stack = _through_stack(
                 data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])

@@ -56,6 +56,8 @@ class RankingEvaluation:
     oracle: NDArray[np.int64] | None = None
     """[e] ranks of the truth, where the stream is a generated one."""
 
+    sharing: dict[str, Any] | None = None
+    """What sampling and sharding of what is learned cost, where that was asked for."""
     through_stack: dict[str, Any] | None = None
     """Figures of the rankings that a real stack published, where that was asked for."""
 
@@ -74,6 +76,8 @@ class RankingEvaluation:
         }
         if self.oracle is not None:
             found["oracle"] = spans(np.where(log.targets, self.oracle, -1), replayed.history)
+        if self.sharing is not None:
+            found["sharing"] = self.sharing
         if self.through_stack is not None:
             found["through_stack"] = self.through_stack
         if self.ablation:
@@ -124,12 +128,16 @@ def replay(
     log: RankingLog,
     tuning: Tuning = Tuning(),
     without: str | None = None,
+    told: NDArray[np.bool_] | None = None,
+    kept: NDArray[np.bool_] | None = None,
     done: Callable[[int, int], None] = lambda *_: None,
 ) -> Replayed:
     """One pass over a log with nothing learned before it.
 
     Args:
         without: name of a scorer that is left out.
+        told: [events] whether an event is learned from; all are where it is left out.
+        kept: [items] whether an item's neighbours are kept, likewise.
         done: told how many events of how many have been replayed.
     """
     items, events = len(log.items), log.events
@@ -147,12 +155,29 @@ def replay(
     rank, history = np.full(events, -1, np.int64), np.zeros(events, np.int64)
     slates = np.full((events, PLACES), -1, np.int32)
     earlier, last = np.full(events, -1, np.int32), np.full(log.users, -1, np.int32)
+    told = np.ones(events, bool) if told is None else told
+    kept = np.ones(items, bool) if kept is None else kept
     bounds, stream, spent = np.asarray(STAGES), log.stream, 0.0
     for begin in range(0, events, PART):
         end = min(begin + PART, events)
         start = time.process_time()
         kernel.replay(
-            shared, tuning, recent, scratch, room, stream, bounds, earlier, last, rank, history, slates, begin, end
+            shared,
+            tuning,
+            recent,
+            scratch,
+            room,
+            stream,
+            told,
+            kept,
+            bounds,
+            earlier,
+            last,
+            rank,
+            history,
+            slates,
+            begin,
+            end,
         )
         spent += time.process_time() - start
         done(end, events)

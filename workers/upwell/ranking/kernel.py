@@ -464,11 +464,15 @@ def apply(shared, tuning, lessons, count):
 
 
 @compiled_exactly
-def replay(shared, tuning, recent, scratch, lessons, stream, bounds, earlier, last, rank, stage_at, slates, begin, end):
+def replay(
+    shared, tuning, recent, scratch, lessons, stream, told, kept, bounds, earlier, last, rank, stage_at, slates, begin, end
+):  # fmt: skip
     """Test, then learn, events begin to end: rank for each event's user what the user has not had, then learn from it.
 
     Whose part comes before must have been replayed. earlier [events] and last [users], -1 at first, chain each user's
     events.
+
+    told [events]: whether an event is learned from; kept [items]: whether an item's neighbours are kept.
 
     Fills rank [events] with how many candidates stand before the item that came (-1 where the event is no target, or
     the item was had before; the number of items where it is no candidate), stage_at [events] with the user's events so
@@ -503,7 +507,14 @@ def replay(shared, tuning, recent, scratch, lessons, stream, bounds, earlier, la
                     before += np.int64(scratch.score[k] > own)
                     before += np.int64((scratch.score[k] == own) & (scratch.rows[k] < item))
                 rank[e] = before
-        learn(shared, tuning, lessons, 0)
+        if told[e]:
+            learn(shared, tuning, lessons, 0)
+            if not kept[item]:
+                shared.filled[item] = 0
+            for back in range(lessons.held[0]):
+                before = lessons.before[0, back]
+                if not kept[before]:
+                    shared.filled[before] = 0
         remember(tuning, recent, slot, item, valence, now)
         earlier[e] = last[slot]
         last[slot] = e
