@@ -109,6 +109,31 @@ def test_an_event_counts_at_once_and_contributes_when_its_item_arrives(stream: S
         eventually(lambda: (norm() or 0) > 0, message="the vector to be added")
 
 
+def test_items_that_never_come_take_no_more_memory_than_is_set_and_one_that_comes_contributes(
+    stack: Stack, prefix: str
+) -> None:
+    stream = Stream(stack, prefix, ranking={"unknown_items": 1}, profiles={"flush_ms": 100})
+
+    def norm() -> float | None:
+        rows = stream.rows("SELECT vector_send(vector) FROM profiles WHERE user_id = 'ann' AND version = 20")
+        return float(np.linalg.norm(arrays.vector(rows[0][0]))) if rows else None
+
+    try:
+        stream.features(10)
+        for number in range(20):
+            stream.event(number, "ann", f"unknown {number}")
+        stream.flush()
+        with stream.worker("interactions"):
+            eventually(lambda: norm() == 0, message="all events to count")
+            eventually(lambda: learned(stream) == 1, message="what the first one teaches to be told")
+            stream.feature("unknown 7", np.random.default_rng(1).normal(size=DIMENSION), [])
+            stream.flush()
+            eventually(lambda: (norm() or 0) > 0, message="the vector to be added")
+        assert learned(stream) == 1
+    finally:
+        stream.close()
+
+
 def test_duplicates_are_dropped(stream: Stream) -> None:
     ids = stream.features(20)
     for _ in range(3):

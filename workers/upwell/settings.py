@@ -213,6 +213,11 @@ class Ranking(Group):
     weight_taste: float = Field(0.35, description="... of it, the cosine with the long-term profile.")
     weight_recent: float = Field(0.45, description="... and the cosine with the last liked items.")
     recent: PositiveInt = Field(5, description="How many last liked items count as recent.")
+    unknown_items: PositiveInt = Field(
+        20_000,
+        description="Items without features that others' taking is learned of (8 kB each, in every worker). Events of more "
+        "of them count, and join the profile when features come; the ranking learns nothing from them.",
+    )
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
 
 

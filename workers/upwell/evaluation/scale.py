@@ -26,7 +26,7 @@ AWAY: Final = 0.3
 """Share of events outside the own group."""
 DRIFT: Final = 0.5
 """By so much of a group does what is taken most move on, over the whole stream."""
-HALF_LIVES: Final = (20_000, 100_000, 500_000, 2_500_000)
+HALF_LIVES: Final = (1_000, 5_000, 20_000, 100_000, 500_000, 2_500_000)
 """Of popularity, in events: the best one stands beside the ranking."""
 SAMPLE: Final = 20_000
 """Targets that popularity is judged by."""

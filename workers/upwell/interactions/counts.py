@@ -41,7 +41,8 @@ class Counts:
         """The counts as records of bounded size."""
         categories: dict[tuple[str, int], list[float]] = defaultdict(lambda: [0, 0.0])
         for (item_id, window), count in self.events.items():
-            for category in catalogue.categories[catalogue.row(item_id)]:
+            row = catalogue.find(item_id)
+            for category in catalogue.categories[row] if row >= 0 else ():
                 total = categories[category, window]
                 total[0] += count
                 total[1] += self.weights[item_id, window]

@@ -178,9 +178,9 @@ class Profiles:
             return False
         weight = float(np.float32(weight))  # as the history keeps it: a waiting event adds the same later
         size = history.size
-        row = self.catalogue.row(item_id)
+        row = self.catalogue.find(item_id)
         item = key64(item_id)
-        known = bool(self.catalogue.known[row])
+        known = row >= 0 and bool(self.catalogue.known[row])
         history.add(event, item, time, logged, weight, row, known, keep, window_ms)
         self.forgotten += size + 1 - history.size
         if known:

@@ -38,8 +38,9 @@ def ranked_items(catalogue: Catalogue, chosen: Chosen, liked: NDArray[np.int64],
     for scorer, kind in enumerate(KINDS):
         if kind is Kind.SIMILAR:
             rows[:, scorer], times[:, scorer] = chosen.evidence, chosen.evidence_time
-    if len(liked):
-        rows[:, -1] = nearest(catalogue.vectors, chosen.rows, liked[-EVIDENCE:])
+    alike = np.flatnonzero(chosen.contributions[:, -1] > LEAST_SHARE)
+    if len(liked) and len(alike):
+        rows[alike, -1] = nearest(catalogue.vectors, chosen.rows[alike], liked[-EVIDENCE:])
     found = []
     whys = reasons(chosen.contributions, KINDS, rows, times, LEAST_SHARE)
     for row, score, of_item in zip(chosen.rows.tolist(), chosen.scores.tolist(), whys, strict=True):

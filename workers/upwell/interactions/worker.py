@@ -66,7 +66,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     kafka = settings.kafka
     admin = clients.admin(kafka)
     name = topics.real(kafka, Topic.INTERACTIONS)
-    catalogue = Catalogue()
+    catalogue = Catalogue(most_named=settings.ranking.unknown_items)
     arms = Arms(settings.content.feedback_half_life_days * DAY_MS)
     snapshots = SnapshotStore(settings.postgres)
     warm()
@@ -321,7 +321,10 @@ class Pipeline:
             return
         ranker, recent = self.ranker, self.profiles.recent
         assert event.item_id is not None
-        row = self.catalogue.row(event.item_id)
+        row = self.catalogue.find(event.item_id)
+        if row < 0:
+            metrics.EVENTS_UNNAMED.inc()
+            return
         if taught is not None:
             ranker.fit()
             gone = had(self.profiles.histories[slot].events()[:-1])
@@ -347,6 +350,7 @@ class Pipeline:
         if self.features.following:
             self._go_over()
         self.statistics.poll()
+        metrics.ITEMS_UNKNOWN.set(self.catalogue.named)
         self.profiles.model_version = self.features.model_version
         self.profiles.fit_dimension()
         self.profiles.retired = frozenset(self.features.retired)

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 class Catalogue:
     """All items that were ever named. `known` rows have a vector; `live` ones are candidates as well."""
 
-    def __init__(self, capacity: int = 1024) -> None:
+    def __init__(self, capacity: int = 1024, most_named: int | None = None) -> None:
+        """
+        Args:
+            capacity: rows that there is room for at first.
+            most_named: items that were named and never put which `find` gives rows; None for any number.
+        """
+        self.most_named = most_named
+        self.named = 0
+        """Items that were named and never put: a row costs kilobytes, and anybody may name anything."""
+        self._put: set[int] = set()
         self.rows: dict[str, int] = {}
         self.ids: list[str] = []
         self.titles: list[str] = []
@@ -33,6 +42,12 @@ class Catalogue:
     def dimension(self) -> int:
         return int(self.vectors.shape[1])
 
+    def find(self, item_id: str) -> int:
+        """The item's row, a new one where it has none yet; -1 where there are too many `named` ones for that."""
+        if item_id not in self.rows and self.most_named is not None and self.named >= self.most_named:
+            return -1
+        return self.row(item_id)
+
     def row(self, item_id: str) -> int:
         """The item's row, a new one where it has none yet."""
         row = self.rows.get(item_id)
@@ -41,6 +56,7 @@ class Catalogue:
             if row == len(self.known):
                 self._grow()
             self.rows[item_id] = row
+            self.named += 1
             self.ties[row] = int.from_bytes(blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
             self.ids.append(item_id)
             self.titles.append("")
@@ -67,6 +83,9 @@ class Catalogue:
             raise ValueError(f"item {item_id}: vector of {len(vector)} dimensions among {self.dimension}")
         row = self.row(item_id)
         new = not self.known[row]
+        if row not in self._put:
+            self._put.add(row)
+            self.named -= 1
         self.vectors[row] = vector
         self.known[row] = self.live[row] = True
         self.quality[row] = quality

@@ -46,6 +46,10 @@ SNAPSHOT_SECONDS = Histogram(
 )
 LESSONS = Counter("upwell_lessons", "Lessons learned")
 LESSONS_LEFT_OUT = Counter("upwell_lessons_left_out", "Events whose lesson is not told: statistics.lessons_per_second")
+ITEMS_UNKNOWN = Gauge(
+    "upwell_items_unknown", "Items named in events of which no features have come; ranking.unknown_items"
+)
+EVENTS_UNNAMED = Counter("upwell_events_unnamed", "Events that nothing is learned from: too many such items")
 
 # Rankings. Hits by targets is the hit rate; a place by its item's popularity: 0 the least popular, 1 the most popular one.
 RANKING_TARGETS = Counter("upwell_ranking_targets", "Likings of an item new to its user, who had a ranking")
