@@ -22,6 +22,7 @@ from upwell.local.stack import Stack
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import Tuning
+from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker
 from upwell.settings import Postgres
 from upwell.store import migrations, snapshots
@@ -106,7 +107,13 @@ def test_a_snapshot_is_continued_and_one_that_does_not_fit_is_learned_again(stac
         catalogue = Catalogue()
         stores.append(SnapshotStore(stream.settings.postgres))
         reader = StatisticsReader(
-            stream.settings, stream.admin, catalogue, Ranker(catalogue, 1.0), Arms(86_400_000.0), stores[-1]
+            stream.settings,
+            stream.admin,
+            catalogue,
+            Ranker(catalogue, 1.0),
+            Arms(86_400_000.0),
+            FirstImpressions(50, 0.2),
+            stores[-1],
         )
         try:
             reader.to_end()

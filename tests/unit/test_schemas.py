@@ -99,6 +99,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
         c.Statistics(1, [c.ItemCount("alien", 3_600_000, 2, 1.5)], [c.CategoryCount("horror", 0, 1, -2.0)], 1, 2),
         c.Statistics(0, [], [], 1, lesson_items=["alien"], taught=b"\0\1"),
         c.Statistics(0, [], [], 1, reactions=[c.ReactionCount("poster-taste", 3_600_000, 2, 1)]),
+        c.Statistics(0, [], [], 1, shown=[c.ItemShown("alien", 3)]),
     ],
     "trends": [c.Trend("item", "item:alien", 0, 86_400_000, 3, 12, 9.5, 1.25)],
 }

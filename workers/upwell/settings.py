@@ -221,6 +221,18 @@ class Ranking(Group):
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
 
 
+class ColdStart(Group):
+    """What is new."""
+
+    impressions: int = Field(
+        50,
+        ge=0,
+        description="An item that comes while the deployment runs is put at the end of slates, of users whom it suits, until "
+        "so many users had it on one; 0: it has to earn its place.",
+    )
+    share: float = Field(0.2, gt=0, le=1, description="Share of slates whose last place may go to such an item.")
+
+
 class StatisticsSettings(Group):
     """Shared learning."""
 
@@ -427,6 +439,7 @@ class Settings(BaseSettings):
     items: ItemSettings = ItemSettings()
     profiles: Profiles = Profiles()
     ranking: Ranking = Ranking()
+    cold_start: ColdStart = ColdStart()
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()
     generator: GeneratorSettings = GeneratorSettings()

@@ -306,6 +306,13 @@ class ReactionCount(Contract, array_like=True, gc=False):
     liked: int
 
 
+class ItemShown(Contract, array_like=True, gc=False):
+    """Rankings in which one new item was published to users who had not been shown it lately."""
+
+    item_id: str
+    times: int
+
+
 STATISTICS_VERSION = 2
 """1 had lessons as lists of numbers."""
 
@@ -326,6 +333,8 @@ class Statistics(Contract, omit_defaults=False):
     """Item ids that the lessons name."""
     taught: bytes | None = None
     """Lessons in log order, packed: what each event teaches the ranking (`interactions/lessons.py`)."""
+    shown: list[ItemShown] = []
+    """First impressions of new items, while they are owed any (`cold_start.impressions`)."""
 
 
 class Trend(Contract, omit_defaults=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from upwell.events.contracts import CategoryCount, ItemCount, ReactionCount, Statistics
+from upwell.events.contracts import CategoryCount, ItemCount, ItemShown, ReactionCount, Statistics
 from upwell.interactions.lessons import Taught
 from upwell.interactions.readers import SHARD
 from upwell.ranking.catalogue import Catalogue
@@ -23,6 +23,8 @@ class Counts:
     events: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     weights: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     reactions: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    shown: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """First impressions by item."""
     newest: int = 0
 
     def add(self, item_id: str, time_ms: int, weight: float) -> None:
@@ -48,13 +50,18 @@ class Counts:
                 total[1] += self.weights[item_id, window]
         items = [ItemCount(item, w, n, round(self.weights[item, w], 6)) for (item, w), n in self.events.items()]
         named = [CategoryCount(name, w, int(n), round(x, 6)) for (name, w), (n, x) in categories.items()]
+        seen = [ItemShown(item, times) for item, times in self.shown.items()]
         size = COUNTS_PER_RECORD
         lessons = list(self.taught.records(catalogue.ids, size))
         records = []
-        for number in range(max(-(-len(items) // size), -(-len(named) // size), len(lessons))):
+        for number in range(max(-(-len(items) // size), -(-len(named) // size), -(-len(seen) // size), len(lessons))):
             part = slice(number * size, (number + 1) * size)
             ids, told = lessons[number] if number < len(lessons) else ([], None)
-            records.append(Statistics(SHARD, items[part], named[part], self.newest, lesson_items=ids, taught=told))
+            records.append(
+                Statistics(
+                    SHARD, items[part], named[part], self.newest, lesson_items=ids, taught=told, shown=seen[part]
+                )
+            )
         if records:
             records[0].reactions = [ReactionCount(name, w, *totals) for (name, w), totals in self.reactions.items()]
         return records

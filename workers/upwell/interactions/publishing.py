@@ -15,11 +15,13 @@ from upwell.bus.topics import Topic
 from upwell.events.codec import encode
 from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier
+from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.profiles import Profiles, Shown
 from upwell.interactions.slate import had, ranked_items
 from upwell.interactions.watch import Watch
 from upwell.ranking.arms import Arms
+from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.profile import recent_interest, unit
 from upwell.settings import Settings
 from upwell.telemetry import metrics
@@ -51,31 +53,37 @@ class Touched:
 class Rankings:
     """Scores users with what profiles and shared learning hold now, and notes in the profiles what was shown."""
 
-    def __init__(self, settings: Settings, profiles: Profiles, arms: Arms) -> None:
+    def __init__(self, settings: Settings, profiles: Profiles, arms: Arms, impressions: FirstImpressions) -> None:
         self._settings = settings
         self._profiles = profiles
         self._arms = arms
         self.watch = Watch(profiles.ranker)
+        self.newcomers = Newcomers(profiles, impressions, settings.ranking.slate)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
         self._triggers = topics.real(settings.kafka, topics.TRIGGERS["normal"])
 
-    def outputs(self, touched: list[Touched], model_version: str, cause: str = "") -> list[Output]:
+    def outputs(
+        self, touched: list[Touched], model_version: str, cause: str = "", shown: dict[str, int] | None = None
+    ) -> list[Output]:
         """Re-rank users: a ranking each, and a trigger where its head is another one than before.
 
         Args:
             model_version: of the items' vectors.
             cause: of all of them; left out, each user's own.
+            shown: where first impressions of new items are counted, by item; without it nobody is given any.
         """
         if not touched:
             return []
-        ranked, liked = self._score([user.slot for user in touched])
+        ranked, liked = self._score([user.slot for user in touched], shown)
         now = time.time_ns() // 1_000_000
         found: list[Output] = []
         for user, items, own in zip(touched, ranked, liked, strict=True):
             found += self._publish(user, items, own, model_version, cause or user.cause, now)
         return found
 
-    def _score(self, slots: list[int]) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
+    def _score(
+        self, slots: list[int], shown: dict[str, int] | None
+    ) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
         """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
         catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
         gone, liked = [], []
@@ -85,20 +93,22 @@ class Rankings:
             liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
         ranker, times = profiles.ranker, profiles.event_times[slots]
         ranker.fit()
+        interests = self._interests(slots, liked)
         best = ranker.rank(
             profiles.recent,
             slots,
             times,
             gone,
-            self._interests(slots, liked),
+            interests,
             catalogue.ties,
             max(ranking.candidates, ranking.slate),
         )
-        slates = [np.arange(min(ranking.slate, len(candidates.rows))) for candidates in best]
-        self.watch.ranked([candidates.rows[slate] for candidates, slate in zip(best, slates, strict=True)])
+        slates = [candidates.take(np.arange(min(ranking.slate, len(candidates.rows)))) for candidates in best]
+        if shown is not None:
+            slates = self.newcomers.placed(slots, slates, gone, interests, shown)
+        self.watch.ranked([slate.rows for slate in slates])
         return [
-            ranked_items(catalogue, candidates.take(slate), own, int(now))
-            for candidates, slate, own, now in zip(best, slates, liked, times, strict=True)
+            ranked_items(catalogue, slate, own, int(now)) for slate, own, now in zip(slates, liked, times, strict=True)
         ], liked
 
     def _interests(self, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:

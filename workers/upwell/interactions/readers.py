@@ -28,6 +28,7 @@ from upwell.events.contracts import STATISTICS_VERSION, ItemFeatures, Statistics
 from upwell.interactions import lessons
 from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
@@ -46,6 +47,10 @@ class Learned(msgspec.Struct, array_like=True):
     items: list[str] = []
     ranking: dict[str, lessons.Array] = {}
     """State of the ranking, its items in the order of `items`."""
+    began: int = 0
+    """Log time of the first statistics, ms."""
+    shown: dict[str, int] = {}
+    """First impressions of new items."""
 
 
 LOOK_S = 1.0
@@ -125,7 +130,7 @@ class FeatureReader:
         self._ahead.discard(self.model_version)
         self.catalogue.forget_vectors()
         for features in self._aside.pop(self.model_version, {}).values():
-            self._put(features)
+            self._put(features, 0)  # another model's vectors make nothing new
         self.keep_deleted(deleted)
         self.arrived = []
 
@@ -160,7 +165,7 @@ class FeatureReader:
                 if self.model_version and features.model_version != self.model_version:
                     self._keep_aside(features)
                     continue
-                new = self._put(features)
+                new = self._put(features, message.timestamp()[1])
             except (DecodeError, ValueError) as error:
                 # Only Upwell writes here; a foreign record is passed over, and said.
                 log.error(
@@ -172,9 +177,11 @@ class FeatureReader:
             if new:
                 self.arrived.append(features.item_id)
 
-    def _put(self, features: ItemFeatures) -> bool:
+    def _put(self, features: ItemFeatures, logged: int) -> bool:
         vector = np.frombuffer(features.vector, "<f4")
-        _, new = self.catalogue.put(features.item_id, vector, features.title, features.categories, features.quality)
+        _, new = self.catalogue.put(
+            features.item_id, vector, features.title, features.categories, features.quality, logged
+        )
         return new
 
     def _keep_aside(self, features: ItemFeatures) -> None:
@@ -205,12 +212,14 @@ class StatisticsReader:
         catalogue: Catalogue,
         ranker: Ranker,
         arms: Arms,
+        impressions: FirstImpressions,
         store: SnapshotStore,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
         self.catalogue = catalogue
         self.ranker = ranker
         self.arms = arms
+        self.impressions = impressions
         self._store = store
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._topic_id = topic_id(admin, name)
@@ -245,6 +254,9 @@ class StatisticsReader:
         if offset < low:
             log.warning("snapshot.gap", offset=offset, log_start=low, reason="records between have expired")
         self.arms.base, self.arms.sums = held.arms_base, held.arms
+        self.impressions.began = held.began
+        for item, times in held.shown.items():
+            self.impressions.learn(self.catalogue.row(item), times)
         return max(offset, low)
 
     def to_end(self) -> None:
@@ -277,6 +289,8 @@ class StatisticsReader:
             return
         started = time.perf_counter()
         held = Learned(self.arms.base, deepcopy(self.arms.sums), list(self.catalogue.ids))
+        held.began, shown = self.impressions.began, self.impressions.shown
+        held.shown = {held.items[row]: int(shown[row]) for row in np.flatnonzero(shown).tolist()}
         state = self.ranker.state()
         metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
         self._writing = self._writer.submit(self._write, position, held, state)
@@ -302,6 +316,9 @@ class StatisticsReader:
                     f"statistics at offset {message.offset()} have state version {statistics.state_version}, this release "
                     f"knows {STATISTICS_VERSION}: a newer release writes them; upgrade this worker as well"
                 )
+            self.impressions.began = self.impressions.began or message.timestamp()[1]
+            for item in statistics.shown:
+                self.impressions.learn(self.catalogue.row(item.item_id), item.times)
             for reaction in statistics.reactions:
                 self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
             if statistics.taught is not None:

@@ -41,6 +41,7 @@ from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker, warm
 from upwell.settings import Settings
 from upwell.store import database
@@ -71,7 +72,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     snapshots = SnapshotStore(settings.postgres)
     warm()
     ranker = Ranker(catalogue, settings.ranking.weight_content)
-    statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, snapshots)
+    impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
+    statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
         features.to_end()
@@ -120,7 +122,7 @@ class Pipeline:
         self.write_behind = write_behind
         self.features = features
         self.statistics = statistics
-        self.rankings = Rankings(settings, profiles, statistics.arms)
+        self.rankings = Rankings(settings, profiles, statistics.arms, statistics.impressions)
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
@@ -204,7 +206,7 @@ class Pipeline:
         changed: set[int] = set()
         for wave in self._waves(events):
             touched = self._apply(wave, counts, changed)
-            outputs += self.rankings.outputs(touched, self.features.model_version)
+            outputs += self.rankings.outputs(touched, self.features.model_version, shown=counts.shown)
         key = str(SHARD).encode()
         outputs += [Output(self.statistics_topic, key, encode(record)) for record in counts.records(self.catalogue)]
         ranked = time.perf_counter()

@@ -30,6 +30,8 @@ class Catalogue:
         self.known: NDArray[np.bool_] = np.zeros(capacity, bool)
         self.live: NDArray[np.bool_] = np.zeros(capacity, bool)
         self.quality: NDArray[np.float32] = np.zeros(capacity, np.float32)
+        self.since: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        """When features first came, ms; 0 where that is not known."""
         self.ties: NDArray[np.uint64] = np.zeros(capacity, np.uint64)
         """Hashes of the ids: an order among equals that all workers share."""
         self.changed: set[int] = set()
@@ -64,12 +66,19 @@ class Catalogue:
         return row
 
     def put(
-        self, item_id: str, vector: NDArray[np.float32], title: str, categories: list[str], quality: float
+        self,
+        item_id: str,
+        vector: NDArray[np.float32],
+        title: str,
+        categories: list[str],
+        quality: float,
+        since: int = 0,
     ) -> tuple[int, bool]:
         """Insert or update an item.
 
         Args:
             vector: [d] float32, unit length.
+            since: ms, when this was told; the first time stays.
 
         Returns:
             Its row, and whether its vector was not known before.
@@ -89,6 +98,7 @@ class Catalogue:
         self.vectors[row] = vector
         self.known[row] = self.live[row] = True
         self.quality[row] = quality
+        self.since[row] = self.since[row] or since
         self.titles[row] = title
         self.categories[row] = categories
         self.changed.add(row)
@@ -117,3 +127,4 @@ class Catalogue:
         self.live = np.concatenate([self.live, np.zeros(more, bool)])
         self.ties = np.concatenate([self.ties, np.zeros(more, np.uint64)])
         self.quality = np.concatenate([self.quality, np.zeros(more, np.float32)])
+        self.since = np.concatenate([self.since, np.zeros(more, np.int64)])

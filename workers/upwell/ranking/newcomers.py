@@ -1,141 +1,106 @@
-"""New items: what they are like in, a prior score and a guaranteed number of first impressions out. Pure.
+"""New items, and what users like, in; who is shown which new item, until each has had its first impressions, out. Pure.
 
-The guarantee is exact by construction and needs no coordination: each partition owes its part of an item's quota, the
-parts add up to the quota, and a partition counts what it grants itself, in its log's order.
+How often each item was shown is learned from the log, so that all workers hold the same. To whom is decided where the user
+is: the fit of a user and an item is the cosine of interest and vector, less what it is on average among the latest users.
+Only fits above a bound are placed, and the bound follows the quantile of the users' best fits that leaves `share` of them
+above it (Robbins and Monro, 1951, "A stochastic approximation method"): whom new items suit best, at low traffic as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-
-def neighbours(
-    vectors: NDArray[np.float32], new: NDArray[np.int64], known: NDArray[np.bool_], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each new item the known items nearest to it by content.
-
-    Args:
-        vectors: [items, d] float32, unit rows.
-        new: [n] int64 rows.
-        known: [items] bool, items that have interactions to inherit.
-        count: neighbours of each.
-
-    Returns:
-        [n, k] int64 rows, nearest first (of equal ones the lower row), and [n, k] float32 cosines; k <= count.
-    """
-    pool = np.flatnonzero(known)
-    taken = min(count, len(pool))
-    if not taken or not len(new):
-        return np.zeros((len(new), taken), np.int64), np.zeros((len(new), taken), np.float32)
-    cosines = vectors[new] @ vectors[pool].T
-    cosines[new[:, None] == pool] = -2  # nobody's own neighbour
-    nearest = np.sort(np.argpartition(-cosines, taken - 1, axis=1)[:, :taken], axis=1)
-    order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
-    nearest = np.take_along_axis(nearest, order, axis=1)
-    return pool[nearest], np.take_along_axis(cosines, nearest, axis=1)
-
-
-def inherited(
-    rows: NDArray[np.int64], cosines: NDArray[np.float32], scores: NDArray[np.float32], doubt: float = 0.5
-) -> NDArray[np.float32]:
-    """What its neighbours' scores say about each new item: their mean by cosine, held down by `doubt`.
-
-    Args:
-        rows: [n, k] int64, `cosines` [n, k] float32: as `neighbours` gives them; cosines below 0 say nothing.
-        scores: [items] float32, any scorer's: one user's or everybody's.
-        doubt: weight of a neighbour with score 0, in cosines: an item that is like nothing inherits next to nothing.
-
-    Returns:
-        [n] float32.
-    """
-    weights = np.maximum(cosines, 0)
-    found: NDArray[np.float32] = (weights * scores[rows]).sum(axis=1) / (weights.sum(axis=1) + np.float32(doubt))
-    return found
-
-
-def part(quota: int, partition: int, partitions: int, item: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """[n] int64, how much of each item's quota one partition owes. Over all partitions the parts sum to the quota.
-
-    Args:
-        item: [n] uint64, hashes of the item ids: who owes the remainder turns with it.
-    """
-    whole, rest = divmod(quota, partitions)
-    turned = (np.uint64(partition) + item) % np.uint64(partitions)
-    return whole + (turned < np.uint64(rest)).astype(np.int64)
+NOBODY = -1
+STEP = 0.01
+"""What the bound moves by, in cosines."""
+LATEST = 500
+"""Users that the average interest is of, roughly."""
 
 
 class FirstImpressions:
-    """What one partition still owes its new items."""
+    """How often new items were shown, and how well one has to fit to be placed."""
 
-    def __init__(self) -> None:
-        self.owed: dict[int, int] = {}
-        """Impressions by catalogue row; items without any left are gone."""
-        self.promised: set[int] = set()
-        """Rows that were ever promised anything: nobody is new twice."""
+    def __init__(self, quota: int, share: float) -> None:
+        """
+        Args:
+            quota: impressions of each new item; 0 owes nobody anything.
+            share: of the slates that may carry an item because it is owed.
+        """
+        self.quota = quota
+        self.share = share
+        self.began = 0
+        """Log time of the first statistics, ms: items known before are no news. 0: nothing was learned yet."""
+        self.shown: NDArray[np.int64] = np.zeros(0, np.int64)
+        """[>= rows that were shown] impressions by catalogue row."""
+        self.bound = 0.0
+        """The least fit that is placed."""
+        self._mean: NDArray[np.float32] = np.zeros(0, np.float32)
 
-    def promise(self, rows: NDArray[np.int64], owed: NDArray[np.int64]) -> None:
-        """Add new items with what they are owed (`part`); items that were promised before get nothing more."""
-        for row, count in zip(rows.tolist(), owed.tolist(), strict=True):
-            if row not in self.promised:
-                self.promised.add(row)
-                if count > 0:
-                    self.owed[row] = count
+    def learn(self, row: int, times: int) -> None:
+        """Count impressions of an item."""
+        if row >= len(self.shown):
+            self.shown = np.concatenate([self.shown, np.zeros(row + 1024 - len(self.shown), np.int64)])
+        self.shown[row] += times
 
-    def choose(
-        self, rows: NDArray[np.int64], scores: NDArray[np.float32], ties: NDArray[np.uint64], places: int
-    ) -> NDArray[np.int64]:
-        """The owed items that fit one user best.
+    def owed(self, few: NDArray[np.int64], since: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of candidates that nobody or few had, those that are new and still owed something.
 
         Args:
-            rows: [n] int64, candidates that the user may be shown; `scores`, [n] float32, for this user.
-            ties: [items] uint64, hashes of the item ids.
-            places: how many are wanted.
+            few: [f] int64 rows, ascending.
+            since: [items] int64, log time of each item's features, ms.
 
         Returns:
-            [k] int64 rows, k <= places, best first. Nothing is counted yet: `grant` counts what was published.
+            [o] int64 rows, ascending.
         """
-        if not self.owed:
+        if not self.quota or not self.began:
             return np.zeros(0, np.int64)
-        open_ = np.fromiter((row in self.owed for row in rows.tolist()), bool, len(rows))
-        kept = rows[open_]
-        order = np.lexsort((ties[kept], -scores[open_]))
-        chosen: NDArray[np.int64] = kept[order[:places]]
+        new = few[since[few] > self.began]
+        return new[self.left(new) > 0]
+
+    def left(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[n] int64, impressions that items are still owed; below 0 where they had more."""
+        shown = np.zeros(len(rows), np.int64)
+        held = rows < len(self.shown)
+        shown[held] = self.shown[rows[held]]
+        return self.quota - shown
+
+    def choose(
+        self,
+        interests: NDArray[np.float32],
+        vectors: NDArray[np.float32],
+        left: NDArray[np.int64],
+        barred: Sequence[NDArray[np.int64]],
+    ) -> NDArray[np.int64]:
+        """An owed item for some of u users.
+
+        Args:
+            interests: [u, d] float32, any length; a user whose interest is zero is given nothing.
+            vectors: [o, d] float32, unit rows, of the owed items.
+            left: [o] int64, what each is owed; what is placed here is taken off.
+            barred: per user the indices into the owed items that are not for this user.
+
+        Returns:
+            [u] int64 indices into the owed items, NOBODY for users who are given none.
+        """
+        chosen = np.full(len(interests), NOBODY, np.int64)
+        length = np.linalg.norm(interests, axis=1, keepdims=True)
+        units = np.divide(interests, length, out=np.zeros_like(interests), where=length > 0)
+        if self._mean.shape != units.shape[1:]:
+            self._mean = np.zeros(units.shape[1], np.float32)
+        fits = (units - self._mean) @ vectors.T
+        for user in np.flatnonzero(length[:, 0] > 0).tolist():
+            self._mean += (units[user] - self._mean) / np.float32(LATEST)
+            fit = np.where(left > 0, fits[user], -np.inf)
+            fit[barred[user]] = -np.inf
+            best = int(np.argmax(fit))
+            if not np.isfinite(fit[best]):
+                continue
+            above = bool(fit[best] > self.bound)
+            self.bound += STEP * (above - self.share)
+            if above:
+                chosen[user] = best
+                left[best] -= 1
         return chosen
-
-    def grant(self, rows: NDArray[np.int64]) -> None:
-        """Count impressions that went out in a committed ranking; what was owed nothing is not counted."""
-        for row in rows.tolist():
-            left = self.owed.get(row, 0) - 1
-            if left > 0:
-                self.owed[row] = left
-            else:
-                self.owed.pop(row, None)
-
-    def withdraw(self, rows: NDArray[np.int64]) -> None:
-        """Deleted items are owed nothing any more."""
-        for row in rows.tolist():
-            self.owed.pop(row, None)
-
-
-def placed(slate: NDArray[np.int64], first: NDArray[np.int64], places: int) -> NDArray[np.int64]:
-    """The slate with owed items on its last places; the others keep their order, and the best place is nobody's quota.
-
-    Args:
-        slate: [k] int64 rows, best first.
-        first: [f] int64 rows that are owed impressions, best first; one that is in the slate already stays where it is.
-        places: of the slate.
-
-    Returns:
-        [<= places] int64 rows, distinct.
-    """
-    added = first[~np.isin(first, slate)][: places - 1 if len(slate) else places]
-    # What is owed and earned its place already is not pushed out by what is owed and did not.
-    room = places - len(added)
-    earned = np.isin(slate, first)
-    spare = np.flatnonzero(~earned)
-    surplus = max(len(slate) - room, 0)
-    out = spare[max(len(spare) - surplus, 0) :]
-    kept = np.delete(slate, out)[:room]
-    found: NDArray[np.int64] = np.concatenate([kept, added])[:places]
-    return found

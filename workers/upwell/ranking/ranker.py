@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from upwell.ranking import kernel, learner
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import CATEGORIES, STAGES, Lessons, Recent, Tuning
-from upwell.ranking.reasons import Kind
+from upwell.ranking.reasons import NOBODY, Kind
 
 KINDS: Final = (
     Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR,
@@ -181,7 +181,7 @@ class Ranker:
             places: items of each user, at most.
         """
         users, scorers = len(slots), len(self._nothing)
-        fresh = self._fresh_rows()
+        fresh = self.few()
         lift = np.zeros((users, 0), np.float32)
         if len(fresh):
             lift = interests @ self.catalogue.vectors[fresh].T
@@ -200,7 +200,33 @@ class Ranker:
             for u, n in enumerate(held.tolist())
         ]
 
-    def _fresh_rows(self) -> NDArray[np.int64]:
+    def with_last(
+        self, chosen: Chosen, places: int, recent: Recent, slot: int, row: int, interest: NDArray[np.float32]
+    ) -> Chosen:
+        """A slate of `places` whose last one is given to an item that is not among the chosen.
+
+        Its score is that of an item in nobody's company, and not above the place before.
+
+        Args:
+            interest: [d] float32, as for `rank`.
+        """
+        kept = chosen.take(np.arange(min(len(chosen.rows), places - 1)))
+        stage, fixed = int(np.searchsorted(_BOUNDS, recent.events[slot], "right")), self.shared.fixed[row]
+        own, mix = self._nothing.copy(), self.shared.mix[stage]
+        own[4:9] = fixed[0], fixed[1], fixed[2], fixed[5 + stage], fixed[3]
+        lift = self.content * fixed[4] * np.float32(interest @ self.catalogue.vectors[row])
+        score = self.shared.base[stage, row] + (mix[:4] * self._nothing[:4]).sum() + lift
+        added = np.append(mix * (own - self._nothing), lift).astype(np.float32)
+        return Chosen(
+            np.append(kept.rows, row),
+            np.append(kept.scores, min(score, *kept.scores[-1:])).astype(np.float32),
+            np.concatenate([kept.contributions, added[None]]),
+            np.append(kept.evidence, NOBODY),
+            np.append(kept.evidence_time, 0),
+        )
+
+    def few(self) -> NDArray[np.int64]:
+        """[f] int64 rows of candidates that nobody or few had, ascending; the latest MOST_FRESH of them."""
         count = len(self.catalogue)
         few = self.shared.live[:count] & (self.shared.counts[:count] < FEW) & self.catalogue.known[:count]
         return np.flatnonzero(few)[-MOST_FRESH:]
