@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from upwell.cli.main import app
+from upwell.evaluation import reasons_check
 from upwell.evaluation.datasets import Dataset
 from upwell.evaluation.peers import PEERS, judged
 from upwell.evaluation.ranking import beyond_accuracy, evaluate, figures, replay, spans
@@ -164,3 +165,9 @@ def test_the_command_reads_csv_files(tmp_path: Path) -> None:
     assert "first five events" in table.stdout
     both = CliRunner().invoke(app, [*arguments, "--stream", "shop"])
     assert both.exit_code == 2
+
+
+def test_reasons_name_events_without_which_the_items_fall(log: RankingLog) -> None:
+    found = reasons_check.check(log.first(3_000), 100)
+    assert found["checked"] == 100
+    assert found["hold"] >= 99

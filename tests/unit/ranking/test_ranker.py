@@ -70,9 +70,9 @@ class Log:
         (chosen,) = self.ranker.rank(
             self.recent, [slot], np.array([time]), [gone], interests, self.catalogue.ties, 4 * places
         )
-        return ranked_items(
-            self.catalogue, chosen.take(np.arange(min(places, len(chosen.rows)))), np.zeros(0, np.int64), time
-        )
+        slate = chosen.take(np.arange(min(places, len(chosen.rows))))
+        evidence = self.ranker.evidence(self.recent, slot, time, slate.rows)
+        return ranked_items(self.catalogue, slate, evidence, np.zeros(0, np.int64), time)
 
 
 IDS = [f"i{n}" for n in range(40)]
@@ -152,7 +152,6 @@ def test_users_ranked_together_are_ranked_as_alone_and_scores_are_the_sums_of_co
         one = slice(slot, slot + 1)
         (alone,) = log.ranker.rank(log.recent, [slot], times[one], gone[one], interests[one], log.catalogue.ties, 30)
         np.testing.assert_array_equal(chosen.rows, alone.rows)
-        np.testing.assert_array_equal(chosen.evidence, alone.evidence)
         assert len(set(chosen.rows.tolist())) == 30
         assert not set(chosen.rows.tolist()) & set(log.had[slot])
         order = np.lexsort((log.catalogue.ties[chosen.rows], -chosen.scores))
@@ -345,6 +344,7 @@ def test_what_was_warmed_is_not_compiled_again_while_events_come():
         kernel.teach,
         kernel.apply,
         kernel.rank,
+        kernel.evidence,
         kernel.remember,
         kernel.derive,
         kernel.refresh,

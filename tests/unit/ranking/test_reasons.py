@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from upwell.ranking import reasons as module
-from upwell.ranking.reasons import DAY, HOUR, NOBODY, Kind, Why, falls, reasons, strongest, worded
+from upwell.ranking.reasons import DAY, HOUR, NOBODY, Kind, Why, reasons, worded
 
 KINDS = (Kind.SIMILAR, Kind.SIMILAR, Kind.TASTE, Kind.POPULAR, Kind.NEW)
 NONE = [NOBODY] * 5
@@ -40,14 +39,6 @@ def test_at_most_so_many_the_largest_first() -> None:
     assert [why.kind for why in found] == [Kind.TASTE, Kind.POPULAR]
 
 
-def test_the_event_that_added_most_is_the_evidence() -> None:
-    parts = np.array([[0.1, 0.4, 0.2], [0, 0, 0], [0.3, -1, 0.3]], np.float32)
-    rows, times = strongest(parts, np.array([10, 11, 12]), np.array([1, 2, 3]))
-    assert rows.tolist() == [11, NOBODY, 12]
-    assert times.tolist() == [2, 0, 3]
-    assert strongest(parts[:, :0], np.zeros(0, np.int64), np.zeros(0, np.int64))[0].tolist() == [NOBODY] * 3
-
-
 @pytest.mark.parametrize(
     ("why", "options", "text"),
     [
@@ -72,39 +63,3 @@ def test_words(why: Why, options: dict[str, Any], text: str) -> None:
 
 def test_examples_in_the_documentation_hold() -> None:
     assert doctest.testmod(module).failed == 0
-
-
-def test_without_the_named_event_the_item_falls() -> None:
-    """A toy scorer: co-occurrence counts with the history, fading by the order of what is left of it."""
-    rng = np.random.default_rng(2)
-    counts = rng.poisson(1.0, (30, 30)).astype(np.float64)  # [history item, item]
-    checked = 0
-    for _ in range(50):
-        history = rng.choice(30, 8, replace=False)
-        times = np.arange(8) * HOUR
-
-        def parts(kept: NDArray[np.bool_], history: NDArray[np.int64] = history) -> NDArray[np.float64]:
-            steps = np.cumsum(kept[::-1])[::-1] - 1
-            faded: NDArray[np.float64] = np.where(kept, 0.9**steps, 0)[:, None] * counts[history]
-            return faded
-
-        whole = parts(np.ones(8, bool))
-        slate = np.argsort(-whole.sum(axis=0))[:5]
-        rows, when = strongest(whole[:, slate].T.astype(np.float32), history, times)
-        assert (rows != NOBODY).all()
-        fall = falls(lambda kept: parts(kept).sum(axis=0), 8, slate, when // HOUR)
-        expected = [
-            whole.sum(axis=0)[item] - parts(np.arange(8) != at).sum(axis=0)[item]
-            for item, at in zip(slate, when // HOUR, strict=True)
-        ]
-        np.testing.assert_allclose(fall, expected)
-        assert (fall > 0).all()
-        checked += len(fall)
-    assert checked == 250
-
-
-def test_a_reason_that_names_the_wrong_event_is_found_out() -> None:
-    def score(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.array([kept[0] * 1.0, kept[1] * 1.0])
-
-    assert falls(score, 3, np.array([0, 1, 1]), np.array([0, 0, 2])).tolist() == [1, 0, 0]

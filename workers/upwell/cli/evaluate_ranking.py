@@ -34,6 +34,9 @@ def ranking(
     sharing: Annotated[
         bool, typer.Option(help="What it costs to learn from a share of the events, or to hold a shard of the items.")
     ] = False,
+    reasons: Annotated[
+        int, typer.Option(help="Check so many reasons: rank again without the event that each one names.", min=0)
+    ] = 0,
     stack: Annotated[
         bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
     ] = False,
@@ -55,7 +58,7 @@ def ranking(
     Examples:
         upwell evaluate ranking --interactions ratings.csv --items films.csv --json
         upwell evaluate ranking --stream shop --ablation
-        upwell evaluate ranking --no-peers --json
+        upwell evaluate ranking --no-peers --reasons 1000 --json
         upwell evaluate ranking --no-peers --sharing
         upwell evaluate ranking --no-peers --through-stack --speed 500 --workers 4
     """
@@ -99,6 +102,11 @@ def ranking(
             from upwell.evaluation.sharing import sharing as costs
 
             found.sharing = costs(log, _say)
+        if reasons:
+            from upwell.evaluation import reasons_check
+
+            _say(f"{reasons:,} reasons")
+            found.reasons = reasons_check.check(log, reasons)
         if stack:
             found.through_stack = _through_stack(
                 data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])
@@ -204,5 +212,9 @@ def _table(found: RankingEvaluation) -> None:
         f"coverage {shown['coverage']}, novelty {shown['novelty_bits']} bits, diversity {shown['diversity']}",
         markup=False,
     )
+    if checked := shown.get("reasons"):
+        console.print(
+            f"{checked['hold']:,} of {checked['checked']:,} reasons hold: without the event that they name the item falls"
+        )
     for note in shown["notes"]:
         console.print(note, markup=False)

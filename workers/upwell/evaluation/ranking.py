@@ -58,6 +58,8 @@ class RankingEvaluation:
 
     sharing: dict[str, Any] | None = None
     """What sampling and sharding of what is learned cost, where that was asked for."""
+    reasons: dict[str, Any] | None = None
+    """What `reasons_check.check` found, where that was asked for."""
     through_stack: dict[str, Any] | None = None
     """Figures of the rankings that a real stack published, where that was asked for."""
 
@@ -78,6 +80,8 @@ class RankingEvaluation:
             found["oracle"] = spans(np.where(log.targets, self.oracle, -1), replayed.history)
         if self.sharing is not None:
             found["sharing"] = self.sharing
+        if self.reasons is not None:
+            found["reasons"] = self.reasons
         if self.through_stack is not None:
             found["through_stack"] = self.through_stack
         if self.ablation:

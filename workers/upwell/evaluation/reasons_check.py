@@ -57,7 +57,7 @@ def check(log: RankingLog, count: int, seed: int = 1) -> dict[str, Any]:
                 (slate,) = ranker.rank(
                     recent, [user], stream.time[event : event + 1], [gone], none, catalogue.ties, PLACES
                 )
-                fall = _fall(ranker, catalogue, history, int(stream.time[event]), gone, slate, rng)
+                fall = _fall(ranker, catalogue, recent, user, history, int(stream.time[event]), gone, slate, rng)
                 if fall is not None:
                     found.append(fall)
                     skip = _rest(looked, event, count - len(found))
@@ -97,6 +97,8 @@ def _ranker(log: RankingLog) -> tuple[Ranker, Catalogue]:
 def _fall(
     ranker: Ranker,
     catalogue: Catalogue,
+    recent: Recent,
+    user: int,
     history: list[Event],
     now: int,
     gone: NDArray[np.int32],
@@ -105,13 +107,14 @@ def _fall(
 ) -> float | None:
     """By how much the score of a drawn item falls without the event that its reason names; infinite where it is no
     candidate any more, None where no item of the slate names any."""
+    rows, times = ranker.evidence(recent, user, now, slate.rows)
     similar = [scorer for scorer, kind in enumerate(KINDS) if kind is Kind.SIMILAR]
     shares = slate.contributions[:, similar].sum(axis=1)
-    named = np.flatnonzero((slate.evidence != NOBODY) & (shares > LEAST_SHARE))
+    named = np.flatnonzero((rows != NOBODY) & (shares > LEAST_SHARE))
     if not len(named):
         return None
     at = int(rng.choice(named))
-    event = (int(slate.evidence[at]), int(slate.evidence_time[at]))
+    event = (int(rows[at]), int(times[at]))
     without = _recent(ranker, [(catalogue.row(NOTHING), 0.0, 0), *(e for e in history if (e[0], e[2]) != event)])
     (again,) = ranker.rank(
         without, [0], np.array([now]), [gone], np.zeros((1, 1), np.float32), catalogue.ties, len(catalogue)

@@ -108,7 +108,8 @@ class Rankings:
             slates = self.newcomers.placed(slots, slates, gone, interests, shown)
         self.watch.ranked([slate.rows for slate in slates])
         return [
-            ranked_items(catalogue, slate, own, int(now)) for slate, own, now in zip(slates, liked, times, strict=True)
+            ranked_items(catalogue, slate, ranker.evidence(profiles.recent, slot, now, slate.rows), own, now)
+            for slate, slot, own, now in zip(slates, slots, liked, times.tolist(), strict=True)
         ], liked
 
     def _interests(self, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:

@@ -23,10 +23,17 @@ def had(events: NDArray[np.void]) -> NDArray[np.int32]:
     return rows
 
 
-def ranked_items(catalogue: Catalogue, chosen: Chosen, liked: NDArray[np.int64], now: int) -> list[RankedItem]:
+def ranked_items(
+    catalogue: Catalogue,
+    chosen: Chosen,
+    evidence: tuple[NDArray[np.int64], NDArray[np.int64]],
+    liked: NDArray[np.int64],
+    now: int,
+) -> list[RankedItem]:
     """A slate as published.
 
     Args:
+        evidence: of each item, as `Ranker.evidence` finds it.
         liked: [n] catalogue rows that the user liked, oldest first, vectors known.
         now: event time of the ranking, ms.
     """
@@ -37,7 +44,7 @@ def ranked_items(catalogue: Catalogue, chosen: Chosen, liked: NDArray[np.int64],
     times = np.zeros((count, scorers), np.int64)
     for scorer, kind in enumerate(KINDS):
         if kind is Kind.SIMILAR:
-            rows[:, scorer], times[:, scorer] = chosen.evidence, chosen.evidence_time
+            rows[:, scorer], times[:, scorer] = evidence
     alike = np.flatnonzero(chosen.contributions[:, -1] > LEAST_SHARE)
     if len(liked) and len(alike):
         rows[alike, -1] = nearest(catalogue.vectors, chosen.rows[alike], liked[-EVIDENCE:])
@@ -49,6 +56,7 @@ def ranked_items(catalogue: Catalogue, chosen: Chosen, liked: NDArray[np.int64],
             near = why.row if why.row != NOBODY else None
             title = (catalogue.titles[near] or catalogue.ids[near]) if near is not None else ""
             text = worded(why, title, catalogue.categories[row], now=now)
-            told.append(Reason(why.kind, why.share, text, catalogue.ids[near] if near is not None else None))
+            item_id = catalogue.ids[near] if near is not None else None
+            told.append(Reason(why.kind, why.share, text, item_id, why.time or None))
         found.append(RankedItem(catalogue.ids[row], score, 1.0, told))
     return found

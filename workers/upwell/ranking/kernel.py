@@ -28,6 +28,8 @@ SAMPLED = uintp(8)
 """Neighbours among which the weakest makes room: finding the weakest of all costs more than it gives."""
 LEAST = np.float32(-1e30)
 """Score of what is no candidate."""
+CERTAIN = 1e-4
+"""A score that would fall by less has no evidence: sums are rounded."""
 VISIBLE = np.float32(0.0025)
 """The gradient leaves out what is so much less likely than the best."""
 
@@ -193,7 +195,7 @@ def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
     events = recent.events[slot]
     held = min(events, tuning.last)
     for back in range(held):
-        at = (events - 1 - back) % tuning.last
+        at = (events - 1 - back) % (tuning.last + 1)
         item, valence = uintp(recent.item[slot, at]), recent.valence[slot, at]
         a = near * shared.damp[item]
         b = nearer * shared.damp[item]
@@ -349,7 +351,7 @@ def note(tuning, recent, slot, item, valence, now, stage, lessons, row):
     held = min(events, tuning.last)
     lessons.item[row], lessons.valence[row], lessons.stage[row], lessons.held[row] = item, valence, stage, held
     for back in range(held):
-        at = (events - 1 - back) % tuning.last
+        at = (events - 1 - back) % (tuning.last + 1)
         lessons.before[row, back] = recent.item[slot, at]
         lessons.before_valence[row, back] = recent.valence[slot, at]
         lessons.soon[row, back] = now - recent.time[slot, at] < tuning.burst_ms
@@ -358,7 +360,7 @@ def note(tuning, recent, slot, item, valence, now, stage, lessons, row):
 @compiled_exactly
 def remember(tuning, recent, slot, item, valence, now):
     """Append an event to the user's last ones."""
-    at = recent.events[slot] % tuning.last
+    at = recent.events[slot] % (tuning.last + 1)
     recent.item[slot, at], recent.valence[slot, at], recent.time[slot, at] = item, valence, now
     recent.events[slot] += 1
 
@@ -646,34 +648,9 @@ def _choose(shared, scratch, found, stage, nothing, fresh, lift, ties, rows, sco
 
 
 @compiled_exactly
-def _evidence(shared, tuning, recent, slot, rows, held, place_of, most, evidence, evidence_time):
-    """For each chosen item the user's event that added most to `together`, of equal ones the newest."""
-    for k in range(held):
-        place_of[rows[k]] = k + 1
-        most[k], evidence[k], evidence_time[k] = 0, -1, 0
-    near = np.float32(1)
-    events = recent.events[slot]
-    for back in range(min(events, tuning.last)):
-        at = (events - 1 - back) % tuning.last
-        item = uintp(recent.item[slot, at])
-        first = item * uintp(tuning.neighbours)
-        a = near * shared.damp[item]
-        for m in range(first, first + uintp(shared.filled[item])):
-            place = place_of[uintp(shared.neighbour[m])]
-            if place > 0:
-                part = a * shared.weight[FOUR * m]
-                if part > most[place - 1]:
-                    most[place - 1] = part
-                    evidence[place - 1], evidence_time[place - 1] = item, recent.time[slot, at]
-        near *= tuning.decay
-    for k in range(held):
-        place_of[rows[k]] = 0
-
-
-@compiled_exactly
 def rank(
     shared, tuning, recent, slots, times, gone, gone_from, bounds, scratch, nothing, fresh, lift, ties,
-    rows, scores, contributions, evidence, evidence_time, held,
+    rows, scores, contributions, held,
 ):  # fmt: skip
     """The best candidates of u users.
 
@@ -681,11 +658,10 @@ def rank(
     [scorers]: features of an item that nothing is known of; fresh [f] rows and lift [u, f]: what is added to their
     scores; ties [items]: of equal ones the smaller number comes first.
 
-    Fills rows, scores, evidence, evidence_time [u, k], contributions [u, k, scorers + 1] and held [u], how many of the
+    Fills rows and scores [u, k], contributions [u, k, scorers + 1] and held [u], how many of the
     k there are.
     """
     scorers, places = len(nothing), np.empty(rows.shape[1], np.int32)
-    most = np.empty(rows.shape[1], np.float32)
     for f in range(len(fresh)):
         scratch.fresh_at[fresh[f]] = f
     for n in range(len(slots)):
@@ -707,6 +683,83 @@ def rank(
             for scorer in range(scorers):
                 added[scorer] = mix[scorer] * (scratch.own[scorer] - nothing[scorer])
             added[scorers] = lift[n, scratch.fresh_at[row]] if scratch.fresh_at[row] >= 0 else np.float32(0)
-        _evidence(shared, tuning, recent, slot, rows[n], count, scratch.place, most, evidence[n], evidence_time[n])
     for f in range(len(fresh)):
         scratch.fresh_at[fresh[f]] = -1
+
+
+@compiled_exactly
+def _without(shared, tuning, mix, part, k, held, skip, item):
+    """What the user's last events add to the score of an item of a slate, but for event `skip` of `held` (-1: none):
+    without it the one before the last ones comes into sight."""
+    near = nearer = lasting = np.float32(1)
+    together = following = liking = burst = taste = np.float32(0)
+    total = np.float32(1)
+    step = 0
+    for back in range(held):
+        if back == skip or step == tuning.last:
+            continue
+        own = part[k, back]
+        together += near * own[0]
+        following += nearer * own[1]
+        liking += near * own[2]
+        burst += near * own[3]
+        taste += lasting * own[4]
+        total += lasting * own[5]
+        near *= tuning.decay
+        nearer = nearer * tuning.decay_next if step < 5 else np.float32(0)
+        lasting *= tuning.decay_category
+        step += 1
+    return (
+        mix[0] * math.log(together + tuning.prior)
+        + mix[1] * math.log(following + tuning.prior_next)
+        + mix[2] * liking * shared.fixed[item, 4]
+        + mix[3] * math.log(burst + tuning.prior_burst)
+        + mix[9] * taste / total
+    )
+
+
+@compiled_exactly
+def evidence(shared, tuning, recent, slot, now, bounds, slate, scratch, part, found):
+    """For each item of a slate the one of the user's last events without which its score would be lowest.
+
+    part [items, last + 1, 6] is room for what each event adds, newest first, before it fades with distance. found [items]
+    gets how many events back it is, 0 the newest; -1 where the score would be as high without any of them.
+    """
+    part[:] = 0
+    place = scratch.place
+    for k in range(len(slate)):
+        place[slate[k]] = k
+    events = recent.events[slot]
+    held = min(events, tuning.last + 1)
+    for back in range(held):
+        at = (events - 1 - back) % (tuning.last + 1)
+        item, valence = recent.item[slot, at], recent.valence[slot, at]
+        damp = shared.damp[item]
+        recently = now - recent.time[slot, at] < tuning.session_ms
+        first = item * tuning.neighbours
+        for m in range(first, first + shared.filled[item]):
+            k = place[shared.neighbour[m]]
+            if k >= 0:
+                own = part[k, back]
+                own[0] += damp * shared.weight[4 * m]
+                own[1] += damp * shared.weight[4 * m + 1]
+                own[2] += damp * valence * shared.weight[4 * m + 2]
+                own[3] += damp * shared.weight[4 * m + 3] if recently else np.float32(0)
+        for k in range(len(slate)):
+            alike = 0
+            for mine in shared.category[slate[k]]:
+                for other in shared.category[item]:
+                    alike += np.int64(mine != 0 and mine == other)
+            part[k, back, 4] = alike * valence
+            part[k, back, 5] = abs(valence)
+    mix = shared.mix[stage_of(events, bounds)]
+    for k in range(len(slate)):
+        place[slate[k]] = -1
+        found[k] = -1
+        lowest = _without(shared, tuning, mix, part, k, held, -1, slate[k]) - CERTAIN
+        for back in range(min(events, tuning.last)):
+            # Nobody likes a thing because of another one that they did not like, or that nothing came of.
+            if part[k, back, 0] > 0 and recent.valence[slot, (events - 1 - back) % (tuning.last + 1)] > 0:
+                value = _without(shared, tuning, mix, part, k, held, back, slate[k])
+                if value < lowest:
+                    lowest, found[k] = value, back

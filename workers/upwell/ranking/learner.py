@@ -116,16 +116,17 @@ _BY_ITEM: Final = {"filled", "counts", "likes", "popular"}
 
 
 class Recent(NamedTuple):
-    """Each user's last events, by cache slot: rings of `Tuning.last`. What the profile row holds of ranking."""
+    """Each user's last events, by cache slot: rings of `Tuning.last`, and of one more, which would be in sight if one of them
+    had not happened. Follows from the profile row's history."""
 
     item: NDArray[np.int32]
-    """[users, last] rows."""
+    """[users, last + 1] rows."""
     valence: NDArray[np.float32]
-    """[users, last] in [-1, 1]: the event's weight."""
+    """[users, last + 1] in [-1, 1]: the event's weight."""
     time: NDArray[np.int64]
-    """[users, last] ms since the epoch."""
+    """[users, last + 1] ms since the epoch."""
     events: NDArray[np.int64]
-    """[users] so far; the newest is at (events - 1) % last."""
+    """[users] so far; the newest is at (events - 1) % (last + 1)."""
 
 
 class Lessons(NamedTuple):
@@ -166,7 +167,7 @@ class Scratch(NamedTuple):
     fresh_at: NDArray[np.int32]
     """[i] place among the new items of a batch, -1 for others."""
     place: NDArray[np.int32]
-    """[i] place on the slate that evidence is looked for, from 1; 0 for others."""
+    """[i] where on a slate each item is; -1 between two uses."""
 
 
 class Stream(NamedTuple):
@@ -222,7 +223,7 @@ def constants(tuning: Tuning) -> NDArray[np.float64]:
 
 def users(count: int, tuning: Tuning) -> Recent:
     """Rings without events."""
-    shape = (count, tuning.last)
+    shape = (count, tuning.last + 1)
     return Recent(
         np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.int64), np.zeros(count, np.int64)
     )
@@ -257,7 +258,7 @@ def scratch(items: int, categories: int) -> Scratch:
         own=np.zeros(len(SCORERS), np.float32),
         interest=np.zeros(categories + 1, np.float32),
         fresh_at=np.full(items, -1, np.int32),
-        place=np.zeros(items, np.int32),
+        place=np.full(items, -1, np.int32),
     )
 
 

@@ -46,13 +46,10 @@ class Chosen:
     """[k] log odds; only differences between items of one ranking mean something."""
     contributions: NDArray[np.float32]
     """[k, scorers] what each scorer added beyond what it gives an item that nothing is known of; content last."""
-    evidence: NDArray[np.int64]
-    """[k] row of the user's event that added most by company of others; NOBODY where none did. `evidence_time`, ms."""
-    evidence_time: NDArray[np.int64]
 
     def take(self, at: NDArray[np.int64]) -> Chosen:
         """Some of them, in the order of their indices `at`."""
-        return Chosen(self.rows[at], self.scores[at], self.contributions[at], self.evidence[at], self.evidence_time[at])
+        return Chosen(self.rows[at], self.scores[at], self.contributions[at])
 
 
 class Ranker:
@@ -129,8 +126,9 @@ class Ranker:
     def recall(self, recent: Recent, slot: int, events: NDArray[np.void]) -> None:
         """Set a user's last events from a history: those with a preference whose items have rows."""
         told = events[(events["weight"] != 0) & (events["row"] >= 0)]
-        last, count = told[-self.tuning.last :], len(told)
-        at = np.arange(count - len(last), count) % self.tuning.last
+        ring = self.tuning.last + 1
+        last, count = told[-ring:], len(told)
+        at = np.arange(count - len(last), count) % ring
         recent.item[slot, at] = last["row"]
         recent.valence[slot, at] = np.clip(last["weight"], -1, 1)
         recent.time[slot, at] = last["time"]
@@ -188,17 +186,33 @@ class Ranker:
             lift *= self.content * self.shared.fixed[fresh, 4]
         rows, held = np.empty((users, places), np.int64), np.empty(users, np.int64)
         scores, added = np.empty((users, places), np.float32), np.empty((users, places, scorers + 1), np.float32)
-        evidence, evidence_time = np.empty((users, places), np.int64), np.empty((users, places), np.int64)
         gone_from = np.cumsum([0, *map(len, gone)])
         kernel.rank(
             self.shared, self.tuning, recent, np.asarray(slots, np.int64), times,
             np.concatenate([_NONE, *gone]), gone_from, _BOUNDS, self.scratch, self._nothing, fresh, lift, ties,
-            rows, scores, added, evidence, evidence_time, held,
+            rows, scores, added, held,
         )  # fmt: skip
-        return [
-            Chosen(rows[u, :n], scores[u, :n], added[u, :n], evidence[u, :n], evidence_time[u, :n])
-            for u, n in enumerate(held.tolist())
-        ]
+        return [Chosen(rows[u, :n], scores[u, :n], added[u, :n]) for u, n in enumerate(held.tolist())]
+
+    def evidence(
+        self, recent: Recent, slot: int, now: int, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each item of a user's slate the event without which its score would be lowest.
+
+        Args:
+            rows: [k] int64, distinct.
+            now: ms, of the ranking.
+
+        Returns:
+            [k] int64 rows of the events' items, NOBODY where none lifted the item; [k] int64 ms.
+        """
+        ring = self.tuning.last + 1
+        part, back = np.empty((len(rows), ring, 6), np.float32), np.empty(len(rows), np.int64)
+        kernel.evidence(self.shared, self.tuning, recent, slot, now, _BOUNDS, rows, self.scratch, part, back)
+        at = (int(recent.events[slot]) - 1 - back) % ring
+        some = back >= 0
+        found = np.where(some, recent.item[slot, at], NOBODY).astype(np.int64)
+        return found, np.where(some, recent.time[slot, at], 0)
 
     def with_last(
         self, chosen: Chosen, places: int, recent: Recent, slot: int, row: int, interest: NDArray[np.float32]
@@ -221,8 +235,6 @@ class Ranker:
             np.append(kept.rows, row),
             np.append(kept.scores, min(score, *kept.scores[-1:])).astype(np.float32),
             np.concatenate([kept.contributions, added[None]]),
-            np.append(kept.evidence, NOBODY),
-            np.append(kept.evidence_time, 0),
         )
 
     def few(self) -> NDArray[np.int64]:
@@ -273,4 +285,5 @@ def warm() -> None:
         ranker.teach(recent, 0, row, 1.0, row, none, into, 0)
         ranker.learn(into, 1)
         ranker.remember(recent, 0, row, 1.0, row)
-    ranker.rank(recent, [0], np.zeros(1, np.int64), [none], np.zeros((1, 1), np.float32), catalogue.ties, 1)
+    (one,) = ranker.rank(recent, [0], np.zeros(1, np.int64), [none], np.zeros((1, 1), np.float32), catalogue.ties, 1)
+    ranker.evidence(recent, 0, 0, one.rows)

@@ -1,13 +1,13 @@
 """What each scorer added to the chosen items, and the events it rests on, in; reasons as data and in words out. Pure.
 
-A reason claims no more than the arithmetic says: its share is what its scorers added to the score, its evidence is the
-event of the user's history that added most, and `falls` proves it by scoring again without that event (a counterfactual
-explanation in the sense of Wachter, Mittelstadt and Russell 2018).
+A reason claims no more than the arithmetic says: its share is what its scorers added to the score, its evidence the event
+without which the score would be lowest (a counterfactual explanation in the sense of Wachter, Mittelstadt and Russell
+2018); `upwell evaluate ranking --reasons` takes the event away and ranks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
@@ -55,26 +55,6 @@ class Why(NamedTuple):
     """Catalogue row of the evidence."""
     time: int = 0
     """Event time of the evidence, ms; 0 where there is none."""
-
-
-def strongest(
-    parts: NDArray[np.float32], rows: NDArray[np.int64], times: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each item the event that added most to it.
-
-    Args:
-        parts: [k, h] float32, what each event of the history added to each item's score by one scorer.
-        rows: [h] int64 catalogue rows of the events; `times`, ms.
-
-    Returns:
-        [k] int64 rows and [k] int64 times; `NOBODY` and 0 where no event added anything. Of equal ones the last.
-    """
-    found = np.full(len(parts), NOBODY, np.int64), np.zeros(len(parts), np.int64)
-    if parts.shape[1]:
-        at = parts.shape[1] - 1 - parts[:, ::-1].argmax(axis=1)
-        there = parts[np.arange(len(parts)), at] > 0
-        found[0][there], found[1][there] = rows[at[there]], times[at[there]]
-    return found
 
 
 def reasons(
@@ -175,32 +155,3 @@ def ago(ms: int) -> str:
         if count := max(ms, 0) // unit:
             return f"{count} {name}{'s' if count > 1 else ''} ago"
     return "just now"
-
-
-def falls(
-    score: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
-    events: int,
-    items: NDArray[np.int64],
-    named: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """By how much each item's score falls when the event that its reason names had not happened.
-
-    Args:
-        score: [events] bool, which events of the history happened, to [k] float64, scores of the user's items.
-        events: of the history.
-        items: [r] int64, indices into the k items; one per reason.
-        named: [r] int64, indices into the history.
-
-    Returns:
-        [r] float64; a reason holds where it is above 0. The history is scored once per distinct event.
-    """
-    whole = np.ones(events, bool)
-    before = score(whole)
-    found = np.zeros(len(named))
-    for event in np.unique(named):
-        kept = whole.copy()
-        kept[event] = False
-        after = score(kept)
-        of_it = named == event
-        found[of_it] = before[items[of_it]] - after[items[of_it]]
-    return found
