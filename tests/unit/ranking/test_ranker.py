@@ -348,9 +348,14 @@ def test_what_was_warmed_is_not_compiled_again_while_events_come():
         kernel.remember,
         kernel.derive,
         kernel.refresh,
+        kernel.gather,
+        kernel.spread,
     )
     before = [len(function.signatures) for function in functions]
     log = Log(IDS)
     pairs(log, 4)
     log.slate("new", MINUTE)
+    log.ranker.restore(
+        lessons.unpacked(lessons.packed(log.ranker.state(), log.tuning), log.tuning), np.arange(len(IDS))
+    )
     assert [len(function.signatures) for function in functions] == before

@@ -287,3 +287,4 @@ def warm() -> None:
         ranker.remember(recent, 0, row, 1.0, row)
     (one,) = ranker.rank(recent, [0], np.zeros(1, np.int64), [none], np.zeros((1, 1), np.float32), catalogue.ties, 1)
     ranker.evidence(recent, 0, 0, one.rows)
+    ranker.restore(ranker.state(), np.arange(2))
