@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from upwell.cli.main import app
 from upwell.evaluation import reasons_check
 from upwell.evaluation.datasets import Dataset
+from upwell.evaluation.new_items import releases
 from upwell.evaluation.peers import PEERS, judged
 from upwell.evaluation.ranking import beyond_accuracy, evaluate, figures, replay, spans
 from upwell.evaluation.ranking_log import RankingLog, ranking_log
@@ -111,7 +112,7 @@ def test_rank_and_slate_agree(log: RankingLog) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "als"])
 def test_a_peer_is_beaten_where_there_is_structure(log: RankingLog, name: str) -> None:
-    own, (peer, _) = replay(log), judged(PEERS[name](log), log)
+    own, peer = replay(log), judged(PEERS[name](log), log, releases(log)).rank
     assert (peer >= 0).tolist() == (own.rank >= 0).tolist()
     assert figures(own.rank)["hr_at_10"] > figures(peer)["hr_at_10"] > 10 / len(log.items) / 3
 

@@ -27,22 +27,14 @@ def ranking(
         upwell bench ranking --json
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from upwell.cli.bars import telling
     from upwell.evaluation.machine import machine
     from upwell.evaluation.scale import Scale, measure
 
     about = machine()
-    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
-    with (
-        exits.mapped("bench ranking"),
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
-    ):
-        task = progress.add_task("", total=None)
-        found = measure(
-            Scale(users, items, events, seed=seed),
-            lambda doing, done, of: progress.update(task, description=doing, completed=done, total=of),
-        )
+    with exits.mapped("bench ranking"), telling() as tell:
+        found = measure(Scale(users, items, events, seed=seed), tell)
     if as_json:
         print(json.dumps({"machine": about, **found}))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,11 +14,16 @@ from upwell.cli import exits
 
 if TYPE_CHECKING:
     from upwell.evaluation.datasets import Dataset
+    from upwell.evaluation.new_items import Content
     from upwell.evaluation.ranking import RankingEvaluation, Replayed
     from upwell.evaluation.ranking_log import RankingLog
     from upwell.local.demo import Demo
+    from upwell.settings import Settings
 
 STREAMS = ("movielens", "shop", "news")
+KEYS = ("hr_at_10", "ndcg_at_10", "map", "mrr")
+DRAWING = ("jinja2", "matplotlib")
+"""Libraries that a report needs."""
 
 
 def ranking(
@@ -37,6 +43,8 @@ def ranking(
     reasons: Annotated[
         int, typer.Option(help="Check so many reasons: rank again without the event that each one names.", min=0)
     ] = 0,
+    new_items: Annotated[bool, typer.Option(help="Look at items that nobody has had yet, with vectors.")] = True,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     stack: Annotated[
         bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
     ] = False,
@@ -57,7 +65,7 @@ def ranking(
     \b
     Examples:
         upwell evaluate ranking --interactions ratings.csv --items films.csv --json
-        upwell evaluate ranking --stream shop --ablation
+        upwell evaluate ranking --stream shop --ablation --report shop.html
         upwell evaluate ranking --no-peers --reasons 1000 --json
         upwell evaluate ranking --no-peers --sharing
         upwell evaluate ranking --no-peers --through-stack --speed 500 --workers 4
@@ -73,6 +81,7 @@ def ranking(
     if stream not in STREAMS:
         exits.fail(exits.CONFIG, f"no stream is called {stream}: {', '.join(STREAMS)}")
     with exits.mapped("evaluate ranking"):
+        from upwell.cli.bars import telling
         from upwell.evaluation.peers import PEERS
         from upwell.evaluation.ranking import evaluate
         from upwell.evaluation.ranking_log import ranking_log
@@ -91,12 +100,17 @@ def ranking(
             oracle = oracle[log.order]
         if events is not None:
             log, oracle = log.first(events), None if oracle is None else oracle[:events]
-        found = evaluate(
-            log,
-            peers=PEERS if peers else (),
-            ablation=ablation,
-            say=_say,
-        )
+        if report is not None and (lacking := [name for name in DRAWING if importlib.util.find_spec(name) is None]):
+            exits.fail(exits.CONFIG, f"--report: {', '.join(lacking)} missing: pip install 'upwell[evaluation]'")
+        with telling() as tell:
+            found = evaluate(
+                log,
+                peers=PEERS if peers else (),
+                ablation=ablation,
+                content=_content(data, log, settings) if new_items else None,
+                say=_say,
+                tell=tell,
+            )
         found.oracle = oracle
         if sharing:
             from upwell.evaluation.sharing import sharing as costs
@@ -111,10 +125,27 @@ def ranking(
             found.through_stack = _through_stack(
                 data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])
             )
+        if report is not None:
+            from upwell.evaluation import ranking_report
+
+            ranking_report.write(found, report)
+            _say(f"report: {report}")
     if as_json:
         print(json.dumps(found.as_dict()))
     else:
         _table(found)
+
+
+def _content(data: Dataset, log: RankingLog, settings: Settings) -> Content | None:
+    """Vectors of a log's items; None where the library that makes them is missing."""
+    from upwell.evaluation.content_vectors import METHOD, content_vectors
+    from upwell.evaluation.new_items import Content
+
+    try:
+        return Content(content_vectors(data, log.items), METHOD, settings)
+    except ImportError as missing:
+        _say(f"new items are not looked at, {missing.name} is missing: pip install 'upwell[evaluation]'")
+        return None
 
 
 def _data(interactions: Path | None, items: Path | None) -> Dataset:
@@ -182,14 +213,16 @@ def _table(found: RankingEvaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from upwell.cli.tables import whole
+
     shown = found.as_dict()
-    table = Table("", "HR@10", "NDCG@10", "MRR", "targets", "us per event", box=None, pad_edge=False)
+    table = Table("", "HR@10", "NDCG@10", "MAP@10", "MRR", "targets", "us per event", box=None, pad_edge=False)
 
     def row(name: str, of: dict[str, Any]) -> None:
         if of.get("not_measured"):
             table.add_row(name, str(of["not_measured"]))
             return
-        figures = [f"{of[key]:.4f}" if of.get(key) is not None else "" for key in ("hr_at_10", "ndcg_at_10", "mrr")]
+        figures = [f"{of[key]:.4f}" if of.get(key) is not None else "" for key in KEYS]
         table.add_row(name, *figures, f"{of['targets']:,}", f"{of['us_per_event']:.1f}" if "us_per_event" in of else "")
 
     row(shown["dataset"], shown)
@@ -206,8 +239,13 @@ def _table(found: RankingEvaluation) -> None:
         row("  the replay on the same", shown["through_stack"]["replay"])
     if "oracle" in shown:
         row("oracle", shown["oracle"])
+    if new := shown.get("new_items"):
+        row("new items' first five likings", new)
+        for name, of in new["peers"].items():
+            row(f"  {name}", of)
+        row("all likings, slates with vectors", new["all_targets"])
     console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
+    whole(table)
     console.print(
         f"coverage {shown['coverage']}, novelty {shown['novelty_bits']} bits, diversity {shown['diversity']}",
         markup=False,

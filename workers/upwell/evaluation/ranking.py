@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.evaluation.peers import PEERS, judged
+from upwell.evaluation.new_items import Content, Releases, releases, replay_released
+from upwell.evaluation.peers import PEERS, Judged, judged
 from upwell.evaluation.ranking_log import RankingLog
 from upwell.ranking import kernel, learner
 from upwell.ranking.learner import SCORERS, STAGES, Tuning
@@ -49,10 +51,14 @@ class RankingEvaluation:
     replayed: Replayed
     ablation: dict[str, Replayed] = field(default_factory=dict)
     """By scorer: the replay without it."""
-    peers: dict[str, tuple[NDArray[np.int64], float]] = field(default_factory=dict)
-    """By name: ranks as in `Replayed.rank`, and us per event."""
+    peers: dict[str, Judged] = field(default_factory=dict)
+    """By name."""
     lacking: dict[str, str] = field(default_factory=dict)
     """Peers that could not run, and why."""
+    released: Releases | None = None
+    content: Content | None = None
+    with_content: NDArray[np.int64] | None = None
+    """[e] places on slates that were made with vectors, of what was released; -1 where the event is no target."""
     oracle: NDArray[np.int64] | None = None
     """[e] ranks of the truth, where the stream is a generated one."""
 
@@ -82,6 +88,8 @@ class RankingEvaluation:
             found["sharing"] = self.sharing
         if self.reasons is not None:
             found["reasons"] = self.reasons
+        if self.with_content is not None:
+            found["new_items"] = self._new_items(self.with_content)
         if self.through_stack is not None:
             found["through_stack"] = self.through_stack
         if self.ablation:
@@ -92,12 +100,34 @@ class RankingEvaluation:
         if self.peers or self.lacking:
             found["peers"] = {
                 **{
-                    name: {**spans(rank, replayed.history), "us_per_event": round(us, 2)}
-                    for name, (rank, us) in self.peers.items()
+                    name: {**spans(peer.rank, replayed.history), "us_per_event": round(peer.us_per_event, 2)}
+                    for name, peer in self.peers.items()
                 },
                 **{name: {"not_measured": why} for name, why in self.lacking.items()},
             }
         return found
+
+    def _new_items(self, places: NDArray[np.int64]) -> dict[str, Any]:
+        """Figures of new items' first likings; `all_targets`: of all targets, by the same slates."""
+        assert self.released is not None
+        assert self.content is not None
+        released, keys = self.released, ("targets", "hr_at_10", "ndcg_at_10")
+
+        def of(places: NDArray[np.int64]) -> dict[str, Any]:
+            shown = figures(places)
+            return {key: shown[key] for key in keys}
+
+        own = np.where(released.targets, places, -1)
+        half = np.arange(len(own)) < len(own) // 2
+        return {
+            **of(own),
+            "halves": [of(np.where(half, own, -1)), of(np.where(half, -1, own))],
+            "items": int((released.at > 0).sum()),
+            "all_targets": of(places),
+            "vectors": self.content.made_of,
+            "weight_content": self.content.settings.ranking.weight_content,
+            "peers": {name: of(peer.new) for name, peer in self.peers.items()},
+        }
 
 
 def evaluate(
@@ -106,25 +136,39 @@ def evaluate(
     tuning: Tuning = Tuning(),
     peers: Iterable[str] = (),
     ablation: bool = False,
+    content: Content | None = None,
     say: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str, int, int], None] = lambda *_: None,
 ) -> RankingEvaluation:
-    """Replay a log, and where asked without each scorer, and with each of the named peers of `PEERS`."""
+    """Replay a log, and where asked without each scorer, and with each of the named peers of `PEERS`.
+
+    Args:
+        content: where given, new items are looked at as well.
+        say: a line about each figure found.
+        tell: what goes on, and how much of how much is done.
+    """
+    tell("compiling", 0, 1)
     # Compiling, or reading what was compiled, is no part of the time per event.
     replay(log.first(50), tuning)
-    found = RankingEvaluation(log, replay(log, tuning))
+    found = RankingEvaluation(log, replay(log, tuning, done=partial(tell, log.name)))
     say(f"{log.name}: {found.replayed.us_per_event:.1f} us per event")
     if ablation:
         for scorer in SCORERS:
-            found.ablation[scorer] = replay(log, tuning, without=scorer)
+            found.ablation[scorer] = replay(log, tuning, scorer, done=partial(tell, f"without {scorer}"))
             say(f"without {scorer}: {figures(found.ablation[scorer].rank)}")
+    released = found.released = releases(log)
+    if content is not None:
+        found.content = content
+        found.with_content = replay_released(log, content, released, partial(tell, "new items"))
+        say(f"new items: {figures(np.where(released.targets, found.with_content, -1))}")
     for name in peers:
         try:
             peer = PEERS[name](log)
         except ImportError as missing:
             found.lacking[name] = f"{missing.name} is missing: pip install 'upwell[evaluation]'"
             continue
-        found.peers[name] = judged(peer, log)
-        say(f"{name}: {figures(found.peers[name][0])}")
+        found.peers[name] = judged(peer, log, released, partial(tell, name))
+        say(f"{name}: {figures(found.peers[name].rank)}")
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upwell.evaluation.new_items import Releases
 from upwell.evaluation.peers.als import FoldedAls
 from upwell.evaluation.peers.ease import Ease
 from upwell.evaluation.peers.isgd import IncrementalFactors
@@ -36,16 +37,30 @@ PEERS: Final[dict[str, Callable[[RankingLog], Peer]]] = {
     "als": FoldedAls,
 }
 """By JSON key."""
+EVERY: Final = 1_000
+"""Events between two signs of life."""
 
 
-def judged(peer: Peer, log: RankingLog) -> tuple[NDArray[np.int64], float]:
+class Judged(NamedTuple):
+    """What a peer's replay of e events found."""
+
+    rank: NDArray[np.int64]
+    """[e] candidates before the item that came, -1 where the event is no target."""
+    new: NDArray[np.int64]
+    """[e] the same of new items' targets, when only what is released is a candidate; -1 elsewhere."""
+    us_per_event: float
+    """Processor time of learning and ranking one event, us."""
+
+
+def judged(
+    peer: Peer, log: RankingLog, released: Releases, done: Callable[[int, int], None] = lambda *_: None
+) -> Judged:
     """Test, then learn.
 
-    Returns:
-        rank [events] int64, the candidates before the item that came, -1 where the event is no target; and the processor
-        time of learning and ranking one event, us.
+    Args:
+        done: told how many events of how many have been replayed.
     """
-    rank = np.full(log.events, -1, np.int64)
+    rank, new = np.full(log.events, -1, np.int64), np.full(log.events, -1, np.int64)
     user, item, targets = log.stream.user.tolist(), log.stream.item.tolist(), log.targets
     gone: dict[int, list[int]] = defaultdict(list)
     dead = ~log.live
@@ -57,14 +72,20 @@ def judged(peer: Peer, log: RankingLog) -> tuple[NDArray[np.int64], float]:
             ranking += time.process_time() - start
             scores[dead] = -np.inf
             scores[gone[user[event]]] = -np.inf
-            own = item[event]
-            # Equal scores are in the order of rows, which is by hash.
-            rank[event] = (
-                (scores > scores[own]).sum() + (scores[:own] == scores[own]).sum() if log.live[own] else len(scores)
-            )
+            rank[event] = _before(scores, item[event]) if log.live[item[event]] else len(scores)
+            if released.targets[event]:
+                scores[released.at > event] = -np.inf
+                new[event] = _before(scores, item[event])
         start = time.process_time()
         peer.learn(event)
         learning += time.process_time() - start
         gone[user[event]].append(item[event])
+        if (event + 1) % EVERY == 0:
+            done(event + 1, log.events)
     each = learning / max(log.events, 1) + ranking / max(int(targets.sum()), 1)
-    return rank, each * 1e6
+    return Judged(rank, new, each * 1e6)
+
+
+def _before(scores: NDArray[np.float32], own: int) -> int:
+    """Items ahead of one. Equal scores are in the order of rows, which is by hash."""
+    return int((scores > scores[own]).sum() + (scores[:own] == scores[own]).sum())
