@@ -322,3 +322,14 @@ def test_a_replay_in_parts_is_the_replay() -> None:
         kernel.replay(parts, TUNING, recent, scratch, room, log, *_whole(log), BOUNDS, *chains, *found, begin, end)
     for mine, theirs in zip(found, (rank, history, slates), strict=True):
         assert (mine == theirs).all()
+
+
+def test_a_user_leaves_nothing_behind_for_the_next_one() -> None:
+    log = stream()
+    shared, recent, *_ = learned(log)
+    scratch = learner.scratch(ITEMS, 8)
+    for slot in range(USERS):
+        stage = kernel.stage_of(recent.events[slot], BOUNDS)
+        kernel.score(shared, TUNING, recent, slot, 0, np.zeros(0, np.int32), 0, stage, scratch)
+        assert not scratch.sums.any()
+        assert not scratch.interest.any()

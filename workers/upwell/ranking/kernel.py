@@ -242,7 +242,8 @@ def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
     for k in range(uintp(gone_count)):
         at = FOUR * uintp(gone[k])
         sums[at] = sums[at + ONE] = sums[at + TWO] = sums[at + THREE] = np.float32(0)
-    for at in range(held):
+    for back in range(held):
+        at = (events - 1 - back) % (tuning.last + 1)
         for k in range(FOUR):
             interest[uintp(category[uintp(recent.item[slot, at]), k])] = np.float32(0)
     logarithms(together, found, scratch.spare)
