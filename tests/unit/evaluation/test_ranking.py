@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from upwell.cli.main import app
 from upwell.evaluation import reasons_check
 from upwell.evaluation.datasets import Dataset
-from upwell.evaluation.new_items import releases
+from upwell.evaluation.new_items import Content, releases, replay_released
 from upwell.evaluation.peers import PEERS, judged
 from upwell.evaluation.ranking import beyond_accuracy, evaluate, figures, replay, spans
 from upwell.evaluation.ranking_log import RankingLog, ranking_log
 from upwell.evaluation.streams import shop
 from upwell.events.contracts import Interaction, Item
-from upwell.settings import Events
+from upwell.settings import Events, Settings
 
 EVENTS = Events()
 
@@ -83,6 +83,51 @@ def test_values_that_are_all_the_same_are_clicks() -> None:
     log = ranking_log(Dataset("d", [], events), EVENTS)
     assert log.targets.all()
     assert "click" in log.notes[0]
+
+
+@pytest.mark.parametrize("scale", [1, 10])
+def test_ratings_of_one_and_of_ten_are_ratings_of_five(scale: int) -> None:
+    values = [1 + n % 5 for n in range(100)]
+    made = [
+        ranking_log(
+            Dataset("d", [], [rating("u", f"i{n}", value * of / 5, n) for n, value in enumerate(values)]), EVENTS
+        )
+        for of in (5, scale)
+    ]
+    assert made[0].stream.target.tolist() == made[1].stream.target.tolist()
+    assert made[0].stream.valence.tolist() == pytest.approx(made[1].stream.valence.tolist())
+    assert made[0].notes == []
+    assert f"ratings of {scale}" in made[1].notes[0]
+
+
+def test_counts_are_clicks_and_what_is_left_out_is_said() -> None:
+    events = [rating("u", f"i{n}", 3.0 * n, n) for n in range(20)]
+    events += [rating("u", "bought", None, 30, "transaction")]
+    log = ranking_log(Dataset("d", [], events, refused=["d.csv, line 3, column user: is empty"]), EVENTS)
+    assert log.events == 20
+    assert log.stream.target.all()
+    said = " ".join(log.notes)
+    assert "57 are no ratings" in said
+    assert "transaction (1)" in said
+    assert "line 3" in said
+
+
+def test_new_items_are_candidates_from_their_release_on_and_judged_by_their_first_likings(log: RankingLog) -> None:
+    released = releases(log)
+    settings = Settings()
+    vectors = np.eye(len(log.items), 8, dtype=np.float32)
+    places = replay_released(log, Content(vectors, "made", settings), released)
+    assert ((places >= 0) == log.targets).all()
+    assert released.targets.sum() > 10
+    own = [0] * len(log.items)
+    for event in np.flatnonzero(released.targets):
+        item = int(log.stream.item[event])
+        assert event >= released.at[item] > 0
+        own[item] += 1
+    assert max(own) == 5
+    # Before its release nobody can have had it.
+    for event, item in enumerate(log.stream.item.tolist()):
+        assert event >= released.at[item]
 
 
 def test_no_event_is_known_before_it_came(log: RankingLog) -> None:

@@ -6,6 +6,7 @@ of the file's rows nor that of its ids says anything.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from upwell.ranking.learner import CATEGORIES, Stream
 from upwell.settings import Events
 
 LIKED_RATING = 4.0
-"""Ratings of at least this are targets."""
+"""Ratings of five of at least this are targets."""
+SCALES = (1.0, 5.0, 10.0)
+"""Ratings are of one, of five or of ten, by the largest of them; what is larger is no rating but a count or an amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +70,37 @@ def ranking_log(dataset: Dataset, events: Events) -> RankingLog:
     """Arrays of a dataset's preferences; events without an item, or of a type without weight, are left out.
 
     A rating of at least `LIKED_RATING` is a target, and so is an event without value whose type weighs at least as much
-    as half a click. Where all values are the same they say nothing, and count as clicks.
+    as half a click. Ratings of one or of ten are taken as the same part of five. Where all values are the same, or some are
+    above ten, they count as clicks. The notes say so, and what was left out.
     """
     notes = list(dataset.notes)
+    if dataset.refused:
+        notes.append(f"{len(dataset.refused):,} rows were refused, the first: {dataset.refused[0]}")
     named = {item.item_id for item in dataset.items}
     ids = sorted(named | {event.item_id for event in dataset.interactions if event.item_id}, key=_hash)
     row = {item: number for number, item in enumerate(ids)}
     values = {event.value for event in dataset.interactions if event.value is not None}
     rated = len(values) > 1
+    largest = max(values, default=0.0)
+    scale = next((scale for scale in SCALES if largest <= scale), None)
     if len(values) == 1:
         notes.append(f"all values are {values.pop()}: each event counts as a click")
+    elif rated and scale is None:
+        rated = False
+        notes.append(f"values up to {largest:g} are no ratings: each event counts as a click")
+    elif rated and scale != 5:
+        notes.append(f"values up to {largest:g} are taken as ratings of {scale:g}: {0.8 * (scale or 5):g} is liked")
+    factor = 5 / (scale or 5)
+    unknown = Counter(
+        event.type for event in dataset.interactions if event.item_id and event.type not in events.weights
+    )
+    if unknown:
+        types = ", ".join(f"{name} ({count:,})" for name, count in unknown.most_common(5))
+        notes.append(f"types without a weight are left out: {types}; --set events.weights.NAME=1 gives them one")
     slots: dict[str, int] = {}
     found = []
     for number, event in enumerate(dataset.interactions):
-        if event.item_id and (weight := _weight(event, events, rated)):
+        if event.item_id and (weight := _weight(event, events, rated, factor)):
             found.append((event.ts, _hash(f"{event.user_id}\0{event.item_id}\0{event.ts}"), number, weight))
     found.sort()
     order = np.array([number for _, _, number, _ in found], np.int64)
@@ -88,7 +108,9 @@ def ranking_log(dataset: Dataset, events: Events) -> RankingLog:
     valence = np.clip([weight for _, _, _, weight in found], -1, 1).astype(np.float32)
     target = np.array(
         [
-            event.value >= LIKED_RATING if _is_rating(event, rated) and event.value is not None else valence[at] >= 0.5
+            factor * event.value >= LIKED_RATING
+            if _is_rating(event, rated) and event.value is not None
+            else valence[at] >= 0.5
             for at, event in enumerate(log)
         ],
         bool,
@@ -114,10 +136,10 @@ def _is_rating(event: Interaction, rated: bool) -> bool:
     return rated and event.type == InteractionType.RATING.value
 
 
-def _weight(event: Interaction, events: Events, rated: bool) -> float:
+def _weight(event: Interaction, events: Events, rated: bool, factor: float) -> float:
     if _is_rating(event, rated) and event.value is not None:
         # A neutral rating is an event all the same: the least weight that is not none.
-        return events.weight(event.type, event.value) or 1e-6
+        return events.weight(event.type, factor * event.value) or 1e-6
     return (
         events.weights["click"] if event.type == InteractionType.RATING.value else events.weights.get(event.type, 0.0)
     )
