@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def worker(demo: psutil.Process, name: str) -> psutil.Process | None:
     for child in demo.children(recursive=True):
         try:
-            if child.cmdline()[-2:] == ["worker", name]:
+            if ["worker", name] == child.cmdline()[3:5]:
                 return child
         except psutil.Error:
             continue
