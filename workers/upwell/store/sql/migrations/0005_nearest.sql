@@ -16,8 +16,9 @@ BEGIN
 END
 $body$;
 
--- Items with a title whose vectors are of the same model, nearest first: `most` of them, and 97 of the 50 nearest in a
--- hundred. Iterative: where what the index finds first is of another model, it goes on.
+-- Items with a title whose vectors are of the same model, nearest first. Approximately: among 100,000 clustered vectors it
+-- holds 97% of the 50 nearest ones and 63% of the 500 nearest. Iterative: where what is found first is of another model, or
+-- has no title, the index goes on.
 CREATE FUNCTION nearest_to(about vector, model text, most integer)
 RETURNS TABLE (item_id text, title text, cosine double precision) LANGUAGE plpgsql STABLE
 SET hnsw.ef_search = 500 SET hnsw.iterative_scan = strict_order AS $body$
