@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.evaluation.ranking import figures, replay
+from upwell.evaluation.ranking import PART, figures, replay
 from upwell.evaluation.ranking_log import RankingLog
 from upwell.ranking.learner import CATEGORIES, Stream
 
@@ -101,7 +101,7 @@ def measure(scale: Scale, tell: Callable[[str, int, int], None] = lambda *_: Non
         **asdict(scale),
         "events_per_s": round(scale.events / seconds),
         "us_per_event": round(found.us_per_event, 2),
-        "us_per_event_last_tenth": round((parts[-1] - parts[-1 - tenth]) / tenth / _part(scale) * 1e6, 2)
+        "us_per_event_last_tenth": round((parts[-1] - parts[-1 - tenth]) / tenth / min(PART, scale.events) * 1e6, 2)
         if len(parts) > tenth
         else None,
         "memory_mb": {"events": round(before), "peak": round(_rss()), "shared": round(_bytes(found.shared) / 2**20)},
@@ -109,12 +109,6 @@ def measure(scale: Scale, tell: Callable[[str, int, int], None] = lambda *_: Non
         "on_sample": figures(on_sample),
         "popularity": {"half_life_events": best, **popular[best]} if best is not None else None,
     }
-
-
-def _part(scale: Scale) -> int:
-    from upwell.evaluation.ranking import PART
-
-    return min(PART, scale.events)
 
 
 def _drawn(rng: np.random.Generator, count: int, exponent: float, draws: int) -> NDArray[np.int64]:

@@ -1,11 +1,8 @@
-"""Decayed popularity of items: a sum of event weights that halves with each half-life of event time.
-
-A function of the `statistics` log alone: every worker that has read to the same offset holds the same numbers.
-"""
+"""Decayed popularity of items: a sum of event weights that halves with each half-life of event time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +43,3 @@ class Popularity:
         logs = np.log1p(sums)
         top = logs.max(initial=0.0)
         return (logs / top if top > 0 else logs).astype(np.float32)
-
-    def state(self, ids: Sequence[str]) -> tuple[int, list[str], list[float]]:
-        """What a snapshot holds: base, and the items with a sum. `ids` names the rows."""
-        held = np.flatnonzero(self.sums[: len(ids)])
-        return self.base, [ids[row] for row in held], self.sums[held].tolist()
-
-    def restore(self, base: int, rows: Iterable[int], sums: Iterable[float]) -> None:
-        self.base = base
-        for row, value in zip(rows, sums, strict=True):
-            if row >= len(self.sums):
-                self.sums = np.concatenate([self.sums, np.zeros(max(row + 1 - len(self.sums), len(self.sums)))])
-            self.sums[row] = value
