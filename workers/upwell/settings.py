@@ -221,6 +221,31 @@ class Ranking(Group):
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
 
 
+class RulesSettings(Group):
+    """Business rules, beside those of the topic `rules`."""
+
+    file: str = Field(
+        "", description="TOML or JSON file of rules, read again when it changes; of the same id the topic's rule holds."
+    )
+
+
+class Shaping(Group):
+    """Which of a user's candidates make the slate."""
+
+    method: Literal["mmr", "dpp"] = Field(
+        "mmr", description="How items are kept apart: by the nearest one above (`mmr`), or by all together (`dpp`)."
+    )
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="What being unlike the items above counts against the score; 0: nothing."
+    )
+    calibration: float = Field(
+        0.0, ge=0, le=1, description="What holding the user's categories in the user's proportions counts; 0: nothing."
+    )
+    candidates: PositiveInt = Field(
+        400, description="Best items of a user, out of which the slate is made while rules boost or cap."
+    )
+
+
 class ColdStart(Group):
     """What is new."""
 
@@ -439,6 +464,8 @@ class Settings(BaseSettings):
     items: ItemSettings = ItemSettings()
     profiles: Profiles = Profiles()
     ranking: Ranking = Ranking()
+    rules: RulesSettings = RulesSettings()
+    shaping: Shaping = Shaping()
     cold_start: ColdStart = ColdStart()
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()

@@ -257,10 +257,11 @@ def setup(
             assets.fetch_weights(stack.cache, say)
         if "models" in wanted:
             assets.prepare_models(stack.cache, models_dir(stack.cache), say)
-            from upwell.ranking.ranker import warm
+            from upwell.ranking import ranker, rules
 
             say("Compiling the ranking")
-            warm()
+            ranker.warm()
+            rules.warm()
     print(f"Set up in {time.monotonic() - began:.0f} s; kept in {stack.cache}. Next: `upwell demo`, or `upwell up`.")
 
 

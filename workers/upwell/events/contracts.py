@@ -210,7 +210,7 @@ class Ranking(Contract, gc=False, omit_defaults=False):
     events: int
     items: list[RankedItem]
     trigger: str
-    """`events`, `rank_request`, `item_deleted`, `position_moved`."""
+    """`events`, `rank_request`, `item_deleted`, `item_blocked` (by a rule), `position_moved`."""
     model_version: str
     event_time: int
     """Largest event time among the user's events."""

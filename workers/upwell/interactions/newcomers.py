@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from upwell.interactions.profiles import Profiles
 from upwell.ranking.newcomers import NOBODY, FirstImpressions
 from upwell.ranking.ranker import Chosen
+from upwell.ranking.slate import Caps, fits
 
 
 class Newcomers:
@@ -34,12 +35,14 @@ class Newcomers:
         gone: Sequence[NDArray[np.int32]],
         interests: NDArray[np.float32],
         shown: dict[str, int],
+        caps: Caps | None = None,
     ) -> list[Chosen]:
         """The slates as they are to be published.
 
         Args:
             slots, slates, gone, interests: of u users, as `Ranker.rank` takes and makes them.
             shown: this batch's impressions by item; what is published here is added.
+            caps: that a place given away does not break either.
         """
         profiles, catalogue = self._profiles, self._profiles.catalogue
         few = profiles.ranker.few() if self._impressions.quota else np.zeros(0, np.int64)
@@ -56,7 +59,10 @@ class Newcomers:
             if held.any() or self._places == 1:
                 barred.append(np.arange(len(owed)))  # it has one, which earned its place
             else:
-                barred.append(np.flatnonzero(np.isin(owed, own) | np.array([item in seen for item in ids])))
+                bar = np.isin(owed, own) | np.array([item in seen for item in ids])
+                if caps is not None:
+                    bar |= ~fits(caps, slate.rows[: self._places - 1], owed)
+                barred.append(np.flatnonzero(bar))
         chosen = self._impressions.choose(interests, catalogue.vectors[owed], left, barred)
         found = []
         for user, (slot, earned, at) in enumerate(zip(slots, slates, chosen.tolist(), strict=True)):

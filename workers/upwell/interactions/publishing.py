@@ -18,7 +18,9 @@ from upwell.events.hashing import identifier
 from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.profiles import Profiles, Shown
-from upwell.interactions.slate import had, ranked_items
+from upwell.interactions.rulebook import Rulebook
+from upwell.interactions.shaping import Shaping
+from upwell.interactions.slate import ranked_items
 from upwell.interactions.watch import Watch
 from upwell.ranking.arms import Arms
 from upwell.ranking.newcomers import FirstImpressions
@@ -53,10 +55,20 @@ class Touched:
 class Rankings:
     """Scores users with what profiles and shared learning hold now, and notes in the profiles what was shown."""
 
-    def __init__(self, settings: Settings, profiles: Profiles, arms: Arms, impressions: FirstImpressions) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        profiles: Profiles,
+        arms: Arms,
+        impressions: FirstImpressions,
+        rulebook: Rulebook,
+        shaping: Shaping,
+    ) -> None:
         self._settings = settings
         self._profiles = profiles
         self._arms = arms
+        self._rulebook = rulebook
+        self._shaping = shaping
         self.watch = Watch(profiles.ranker)
         self.newcomers = Newcomers(profiles, impressions, settings.ranking.slate)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
@@ -85,11 +97,11 @@ class Rankings:
         self, slots: list[int], shown: dict[str, int] | None
     ) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
         """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
-        catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
-        gone, liked = [], []
+        catalogue, profiles = self._profiles.catalogue, self._profiles
+        gone, liked, force = [], [], self._rulebook.in_force
         for slot in slots:
             events = profiles.histories[slot].events()
-            gone.append(had(events))
+            gone.append(self._rulebook.gone(events, int(profiles.event_times[slot])))
             liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
         ranker, times = profiles.ranker, profiles.event_times[slots]
         ranker.fit()
@@ -101,11 +113,11 @@ class Rankings:
             gone,
             interests,
             catalogue.ties,
-            max(ranking.candidates, ranking.slate),
+            self._shaping.depth(force),
         )
-        slates = [candidates.take(np.arange(min(ranking.slate, len(candidates.rows)))) for candidates in best]
+        slates = [one.take(at) for one, at in zip(best, self._shaping.slates(best, liked, force), strict=True)]
         if shown is not None:
-            slates = self.newcomers.placed(slots, slates, gone, interests, shown)
+            slates = self.newcomers.placed(slots, slates, gone, interests, shown, force.caps if force else None)
         self.watch.ranked([slate.rows for slate in slates])
         return [
             ranked_items(catalogue, slate, ranker.evidence(profiles.recent, slot, now, slate.rows), own, now)

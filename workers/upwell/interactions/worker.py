@@ -30,12 +30,15 @@ from upwell.events.contracts import (
 )
 from upwell.events.hashing import arm_of, key64
 from upwell.interactions.counts import Counts
+from upwell.interactions.groupings import Groupings
 from upwell.interactions.lessons import Taught
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
 from upwell.interactions.profiles import OtherModel, Profiles
 from upwell.interactions.publishing import Rankings, Touched
 from upwell.interactions.rate import Rate
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
+from upwell.interactions.rulebook import Rulebook
+from upwell.interactions.shaping import Shaping
 from upwell.interactions.slate import had
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
@@ -74,10 +77,13 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     ranker = Ranker(catalogue, settings.ranking.weight_content)
     impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
     statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
+    groupings = Groupings(catalogue)
+    rulebook = Rulebook(settings, catalogue, ranker, groupings)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
         features.to_end()
         statistics.to_end()
+        rulebook.to_end()
         log.info("ready", items=len(catalogue), model_version=features.model_version, metrics_port=metrics_port)
         source = Log(clients.group_id(kafka, WORKER), identity.cluster_id(admin), identity.topic_id(admin, name), name)
         store = ProfileStore(connections, source)
@@ -87,7 +93,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
         ownership = Ownership(store, profiles, write_behind)
         ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
-        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics)
+        shaping = Shaping(settings, catalogue, groupings)
+        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics, rulebook, shaping)
         try:
             while not stop:
                 pipeline.step()
@@ -97,6 +104,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         finally:
             write_behind.close(flush=False)
             features.close()
+            rulebook.close()
             statistics.close()
             snapshots.close()
     log.info("stopped")
@@ -114,6 +122,8 @@ class Pipeline:
         write_behind: WriteBehind,
         features: FeatureReader,
         statistics: StatisticsReader,
+        rulebook: Rulebook,
+        shaping: Shaping,
     ) -> None:
         self.settings = settings
         self.bus = bus
@@ -122,7 +132,9 @@ class Pipeline:
         self.write_behind = write_behind
         self.features = features
         self.statistics = statistics
-        self.rankings = Rankings(settings, profiles, statistics.arms, statistics.impressions)
+        self.rulebook = rulebook
+        self.shaping = shaping
+        self.rankings = Rankings(settings, profiles, statistics.arms, statistics.impressions, rulebook, shaping)
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
@@ -131,7 +143,7 @@ class Pipeline:
         self.window_ms = settings.profiles.dedupe_minutes * 60_000
         self.batches = 0
         self.deleted: set[str] = set()
-        """Items that rankings may still hold."""
+        """Items, deleted or taken out by a rule, that rankings may still hold."""
         self._reissue_after = 0.0
         self._sweeping = True
         """Stored profiles of an older model may be left."""
@@ -147,7 +159,7 @@ class Pipeline:
             self.bus.restart([p for p in self.bus.assigned if p.number in refused])
         try:
             if self.deleted and self.ownership.live and time.monotonic() >= self._reissue_after:
-                self._reissue_deleted()
+                self._reissue_gone()
             if self.write_behind.full:
                 self.bus.pause()
                 self._paused = True
@@ -201,6 +213,7 @@ class Pipeline:
             self.write_behind.landed,
         )
         loaded = time.perf_counter()
+        self.rulebook.at(max(message.timestamp()[1] for message in batch.records))
         share = self._rate.share(len(events), self.settings.statistics.lessons_per_second)
         counts = Counts(self.settings.statistics.window_s * 1000, Taught(self.ranker.tuning, share))
         changed: set[int] = set()
@@ -357,21 +370,24 @@ class Pipeline:
         self.profiles.fit_dimension()
         self.profiles.retired = frozenset(self.features.retired)
         self.write_behind.model_version = self.features.model_version
+        self.rulebook.poll()
+        self.shaping.follow()
         if self.features.arrived:
             arrived, self.features.arrived = self.features.arrived, []
             slots = {slot for item in arrived for slot in self.profiles.arrived(item)}
             self._behind(sorted(slots), self._state_of(slots))
-        if self.features.deleted:
-            # A deleted item is replaced in slates soon, but several deletions are one re-issue.
+        if self.features.deleted or self.rulebook.closed:
+            # Such an item is replaced in slates soon, but several of them are one re-issue.
             if not self.deleted:
                 self._reissue_after = time.monotonic() + self.settings.ranking.reissue_ms / 2000
-            self.deleted.update(self.features.deleted)
+            self.deleted.update(self.features.deleted, self.rulebook.closed)
             self.features.deleted = []
+            self.rulebook.closed.clear()
         if self.ownership.taken:
-            # The former owner may have died before it replaced what was deleted.
+            # The former owner may have died before it replaced what was deleted or taken out.
             self.ownership.taken = False
             self._sweeping = True
-            self.deleted.update(self.features.tombstones)
+            self.deleted.update(self.features.tombstones, self.rulebook.barred())
 
     def _go_over(self) -> None:
         """Go over to the model that is live now, at the offsets where the partitions stand."""
@@ -398,9 +414,11 @@ class Pipeline:
             self._behind(slots, self._state_of(slots))
             self.write_behind.flush_now()
 
-    def _reissue_deleted(self) -> None:
-        """Publish anew the rankings whose newest slate holds a deleted item."""
-        gone = {item for item in self.deleted if not self.catalogue.live[self.catalogue.row(item)]}
+    def _reissue_gone(self) -> None:
+        """Publish anew the rankings whose newest slate holds an item that was deleted or taken out by a rule."""
+        rows = {item: self.catalogue.row(item) for item in self.deleted}
+        self.ranker.fit()
+        gone = {item for item, row in rows.items() if not self.ranker.shared.live[row]}
         shown = self.ownership.store.users_shown(sorted(gone), sorted(self.ownership.state))
         self.profiles.load(shown, self.ownership.store.read, self.batches, self.write_behind.landed)
         touched = [
@@ -409,15 +427,16 @@ class Pipeline:
             if (slates := self.profiles.slates[slot]) and any(item in gone for item, _ in slates[-1].items)
         ]
         if touched:
-            self._reissue(touched)
+            deleted = any(not self.catalogue.live[rows[item]] for item in gone)
+            self._reissue(touched, "item_deleted" if deleted else "item_blocked")
             log.info("rankings.reissued", items=len(gone), users=len(touched))
         self.deleted.clear()
 
-    def _reissue(self, touched: list[Touched]) -> None:
+    def _reissue(self, touched: list[Touched], cause: str) -> None:
         slots = [user.slot for user in touched]
         self.profiles.revisions[slots] += 1
         self._write_ahead(slots)
-        outputs = self.rankings.outputs(touched, self.features.model_version, "item_deleted")
+        outputs = self.rankings.outputs(touched, self.features.model_version, cause)
         concerned = {int(self.profiles.partitions[slot]) for slot in slots}
         positions = {p: self.ownership.committed[p.number] for p in self.bus.assigned if p.number in concerned}
         self.bus.publish(outputs, positions, COMMITTED_BY_UPWELL)

@@ -36,6 +36,8 @@ class Catalogue:
         """Hashes of the ids: an order among equals that all workers share."""
         self.changed: set[int] = set()
         """Rows that became candidates, or changed as such, or are none any more; whoever follows them empties it."""
+        self.edition = 0
+        """Grows with every item that is put: what is made of categories is made of this edition."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,6 +104,7 @@ class Catalogue:
         self.titles[row] = title
         self.categories[row] = categories
         self.changed.add(row)
+        self.edition += 1
         return row, bool(new)
 
     def forget_vectors(self) -> None:

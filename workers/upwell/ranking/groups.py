@@ -44,6 +44,10 @@ class Groups:
         """Items."""
         return len(self.starts) - 1
 
+    def wider(self, items: int) -> Groups:
+        """The same with room for `items` items, those that come last in no group."""
+        return Groups(self.names, np.pad(self.starts, (0, items - len(self)), mode="edge"), self.members)
+
     def members_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """[m] indices into [n] `rows`, repetitions included, and [m] the groups that those items are in."""
         begins, counts = self.starts[rows], self.starts[rows + 1] - self.starts[rows]

@@ -68,6 +68,7 @@ class Ranker:
         self.shared = learner.new(ROOM, self.tuning)
         self.scratch = learner.scratch(ROOM, ROOM)
         self._nothing = _nothing(tuning)
+        self._open: NDArray[np.bool_] | None = None
         self._numbers: dict[str, int] = {}
         self._refresh_at = 0.0
         self._stale = False
@@ -88,10 +89,38 @@ class Ranker:
             self._stale = False
             kernel.refresh(self.shared, self.tuning)
 
+    def admit(self, open_: NDArray[np.bool_] | None) -> list[int]:
+        """Say which items may be candidates; None: all that are in the catalogue.
+
+        Args:
+            open_: [n] bool by row. Rows that come after are none until this is called again.
+
+        Returns:
+            Rows that were candidates and are none any more.
+        """
+        self.fit()
+        self._open = open_
+        rows = np.arange(len(self.catalogue))
+        live = self._candidates(rows)
+        before = self.shared.live[: len(rows)].copy()
+        self.shared.live[: len(rows)] = live
+        self._stale |= bool((live != before).any())
+        closed: list[int] = np.flatnonzero(before & ~live).tolist()
+        return closed
+
+    def _candidates(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[n] bool, which rows are candidates by catalogue and rules."""
+        live: NDArray[np.bool_] = self.catalogue.live[rows]  # a copy
+        if self._open is not None:
+            inside = rows < len(self._open)
+            live[inside] &= self._open[rows[inside]]
+            live[~inside] = False
+        return live
+
     def _follow(self) -> None:
         changed, self.catalogue.changed = self.catalogue.changed, set()
         rows = sorted(changed)
-        self.shared.live[rows] = self.catalogue.live[rows]
+        self.shared.live[rows] = self._candidates(np.array(rows))
         for row in rows:
             own = [self._number(name) for name in self.catalogue.categories[row][:CATEGORIES]]
             self.shared.category[row] = own + [0] * (CATEGORIES - len(own))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from upwell.ranking.compiled import compiled
 from upwell.ranking.groups import Groups, none
 from upwell.ranking.slate import Caps
+from upwell.ranking.slate import warm as compile_slate
 
 FOREVER: Final = np.iinfo(np.int64).max
 CATEGORY: Final = "category"
@@ -205,6 +206,15 @@ def admitted(
         often.most,
         often.window_ms,
     )
+
+
+def warm() -> None:
+    """Compile what rules need, or read what was compiled before."""
+    open_, none_ = np.ones(1, bool), np.zeros(0, np.int64)
+    often = Frequencies(np.zeros((0, 1), bool), none_, none_)
+    force = InForce(open_, np.zeros(1, np.float32), np.full(1, FOREVER), often, _caps(1, []), FOREVER)
+    compile_slate()
+    admitted(force, np.zeros(1, np.int64), 0, none_, none_, none_, none_)
 
 
 @compiled

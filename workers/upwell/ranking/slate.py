@@ -53,6 +53,24 @@ class Caps:
     """[groups] int32."""
 
 
+def fits(caps: Caps, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[m] bool: whether each of [m] `others` may join the items [n] `rows` without breaking a cap."""
+    left = caps.most - caps.groups.matrix(rows).sum(axis=0)
+    free: NDArray[np.bool_] = ~(caps.groups.matrix(others) & (left <= 0)).any(axis=1)
+    return free
+
+
+def warm() -> None:
+    """Compile the greedy, or read what was compiled before: seconds, which no event should wait."""
+    one = np.zeros(1, np.int64)
+    groups = Groups.of([["c"]])
+    caps = Caps(groups, np.ones(1, np.int32))
+    slate(
+        one, np.zeros(1, np.float32), np.ones((1, 1), np.float32), np.zeros(1, np.uint64), Shape(1, "mmr", 0.5, 0.5),
+        caps=caps, categories=groups, wanted=np.ones(1),
+    )  # fmt: skip
+
+
 def slate(
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],

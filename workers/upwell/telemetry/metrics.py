@@ -51,6 +51,12 @@ ITEMS_UNKNOWN = Gauge(
 )
 EVENTS_UNNAMED = Counter("upwell_events_unnamed", "Events that nothing is learned from: too many such items")
 
+# Business rules.
+RULES = Gauge("upwell_rules", "Rules that are known, of the topic and of the file")
+RULES_REFUSED = Counter(
+    "upwell_rules_refused", "Records of `rules`, and changes of the rules file, that are no valid rules"
+)
+
 # Rankings. Hits by targets is the hit rate; a place by its item's popularity: 0 the least popular, 1 the most popular one.
 RANKING_TARGETS = Counter("upwell_ranking_targets", "Likings of an item new to its user, who had a ranking")
 RANKING_HITS = Counter("upwell_ranking_hits", "... whose item was on that ranking")
