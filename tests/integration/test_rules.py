@@ -15,7 +15,7 @@ import pytest
 from stream import DIMENSION, START_MS, Log, Stream, rankings, send_random, total
 from support import eventually
 from upwell.bus.topics import Topic
-from upwell.events.contracts import Ranking, Rule
+from upwell.events.contracts import Fact, ItemFeatures, Ranking, Rule
 from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -223,6 +223,33 @@ def test_diversity_sets_items_of_a_slate_apart_and_calibration_follows_the_users
     calibrated = Counter(map(category, slate(calibration=0.9)))
     assert calibrated["c0"] in {7, 8}
     assert calibrated["c1"] in {2, 3}
+
+
+def test_rules_select_by_facts_and_reasons_name_what_is_shared(stream: Stream) -> None:
+    ids = stream.features(11)
+    rng = np.random.default_rng(2)
+    for number in range(4):
+        vector = rng.normal(size=DIMENSION)
+        unit = (vector / np.linalg.norm(vector)).astype("<f4").tobytes()
+        facts = [Fact("director", "Joel Coen" if number < 2 else "Michael Mann")]
+        stream.send(Topic.ITEM_FEATURES, ids[number], ItemFeatures(ids[number], unit, "test-1", facts=facts))
+    number = 0
+    for user in range(30):  # the first two are liked together
+        for item in ids[:2]:
+            stream.event(number, f"u{user}", item)
+            number += 1
+    stream.flush()
+    with stream.worker("interactions"):
+        stream.drained("interactions", Topic.INTERACTIONS)
+    with stream.worker("interactions"), stream.reading(Topic.RANKINGS) as log:
+        stream.event(number, "ann", ids[0])
+        ann = Asker(stream, log)
+        assert ids[1] in ann.until(lambda slate: ids[0] not in slate, "the event to count")
+        told = {item.item_id: item.reasons for item in rankings(log.records)["ann"][-1].items}
+        assert any(reason.text.endswith("(both: director Joel Coen)") for reason in told[ids[1]])
+        assert not any("both" in reason.text for reason in told[ids[2]])
+        put(stream, Rule("no Coens", "block", facts=[Fact("director", "Joel Coen")]))
+        ann.until(lambda slate: ids[1] not in slate and ids[2] in slate, "their films to go")
 
 
 def test_the_command_publishes_lists_and_takes_back(stream: Stream, tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
     ],
     "item-features": [
         c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1"),
-        c.ItemFeatures("alien", b"\0\0\x80?", "minilm-1", "Alien", ["horror"], {"text": 1.0}, 0.5, 7),
+        c.ItemFeatures(
+            "alien", b"\0\0\x80?", "minilm-1", "Alien", ["horror"], {"text": 1.0}, 0.5, 7, [c.Fact("director", "Scott")]
+        ),
     ],
     "rankings": [
         c.Ranking("r1", "u1", 0, 5, 0, 2, [], "events", "m", 1, 2),

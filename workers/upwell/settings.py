@@ -183,6 +183,10 @@ class ItemSettings(Group):
     media_patience_s: PositiveFloat = Field(
         60, description="An item whose media cannot be fetched for so long goes to the dead letters."
     )
+    facts: list[str] = Field(
+        [],
+        description="Attributes that rules select and cap by and reasons name, such as `director`; of items that come from now on.",
+    )
 
 
 class Profiles(Group):

@@ -9,7 +9,7 @@ import pytest
 
 from upwell.events.contracts import Fact, Rule
 from upwell.ranking.groups import none
-from upwell.ranking.knowledge import Knowledge, facts_of
+from upwell.ranking.knowledge import Knowledge
 from upwell.ranking.rules import Book
 
 ALIEN, BLADE, HEAT, JAWS, DUNE = range(5)
@@ -72,10 +72,3 @@ def test_no_facts_are_no_mistake_and_an_unknown_item_is() -> None:
     assert empty.predicates == {}
     with pytest.raises(IndexError, match="director = Scott of row 5"):
         Knowledge([(5, "director", "Scott")], 5)
-
-
-def test_attributes_are_facts() -> None:
-    attributes = {"year": 1979, "cast": ["Weaver", " Hurt ", ""], "dvd": True, "score": 8.5, "of": None, "x": {"y": 1}}
-    assert facts_of(7, attributes) == [
-        (7, "year", "1979"), (7, "cast", "Weaver"), (7, "cast", "Hurt"), (7, "dvd", "true"),
-    ]  # fmt: skip

@@ -174,6 +174,8 @@ class ItemFeatures(Contract):
     modalities: dict[str, float] = {}
     quality: float = 1.0
     ts: int = 0
+    facts: list[Fact] = []
+    """Attributes that `items.facts` names."""
 
 
 class Reason(Contract, gc=False):

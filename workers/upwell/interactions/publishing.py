@@ -15,6 +15,7 @@ from upwell.bus.topics import Topic
 from upwell.events.codec import encode
 from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier
+from upwell.interactions.groupings import Groupings
 from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.profiles import Profiles, Shown
@@ -63,12 +64,14 @@ class Rankings:
         impressions: FirstImpressions,
         rulebook: Rulebook,
         shaping: Shaping,
+        groupings: Groupings,
     ) -> None:
         self._settings = settings
         self._profiles = profiles
         self._arms = arms
         self._rulebook = rulebook
         self._shaping = shaping
+        self._groupings = groupings
         self.watch = Watch(profiles.ranker)
         self.newcomers = Newcomers(profiles, impressions, settings.ranking.slate)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
@@ -120,7 +123,14 @@ class Rankings:
             slates = self.newcomers.placed(slots, slates, gone, interests, shown, force.caps if force else None)
         self.watch.ranked([slate.rows for slate in slates])
         return [
-            ranked_items(catalogue, slate, ranker.evidence(profiles.recent, slot, now, slate.rows), own, now)
+            ranked_items(
+                catalogue,
+                slate,
+                ranker.evidence(profiles.recent, slot, now, slate.rows),
+                own,
+                now,
+                self._groupings.shared,
+            )
             for slate, slot, own, now in zip(slates, slots, liked, times.tolist(), strict=True)
         ], liked
 

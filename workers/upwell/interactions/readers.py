@@ -180,8 +180,9 @@ class FeatureReader:
     def _put(self, features: ItemFeatures, logged: int) -> bool:
         vector = np.frombuffer(features.vector, "<f4")
         _, new = self.catalogue.put(
-            features.item_id, vector, features.title, features.categories, features.quality, logged
-        )
+            features.item_id, vector, features.title, features.categories, features.quality, logged,
+            [(fact.predicate, fact.object) for fact in features.facts],
+        )  # fmt: skip
         return new
 
     def _keep_aside(self, features: ItemFeatures) -> None:

@@ -55,6 +55,7 @@ class Rulebook:
         self._told: dict[str, Rule] = {}
         self._filed: dict[str, Rule] = {}
         self._book: Book | None = None
+        self._made_of = -1
         self._changed = False
         self._personal = False
         """Whether what a user may be shown differs from what the user has not had."""
@@ -152,12 +153,16 @@ class Rulebook:
                 self._ranker.admit(None)
                 metrics.RULES.set(0)
             return
-        if not self._groupings.follow() and not self._changed and self._book is not None:
+        self._groupings.follow()
+        if self._groupings.made_of == self._made_of and not self._changed and self._book is not None:
             return
+        self._made_of = self._groupings.made_of
         if self._book is None:
             warm()  # here, and not while events wait
         changed, self._changed = self._changed, False
-        self._book = Book(list(said.values()), self._catalogue.rows, self._groupings.fit())
+        self._book = Book(
+            list(said.values()), self._catalogue.rows, self._groupings.fit(), self._groupings.predicates()
+        )
         metrics.RULES.set(len(said))
         if changed:
             idle = [

@@ -30,11 +30,6 @@ class Shaping:
         """Candidates of a user that a slate is made of: with boosts and caps more, which lift and which leave out."""
         return self._deep if force is not None and _shapes(force) else self._candidates
 
-    def follow(self) -> None:
-        """Take over new items' categories, between batches; only calibration needs them here."""
-        if self._shape.calibration:
-            self._groupings.follow()
-
     def slates(
         self, candidates: list[Chosen], liked: list[NDArray[np.int64]], force: InForce | None
     ) -> list[NDArray[np.int64]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,12 +25,17 @@ def had(events: NDArray[np.void]) -> NDArray[np.int32]:
     return rows
 
 
+def _nothing(left: int, right: int) -> None:
+    """No facts are known."""
+
+
 def ranked_items(
     catalogue: Catalogue,
     chosen: Chosen,
     evidence: tuple[NDArray[np.int64], NDArray[np.int64]],
     liked: NDArray[np.int64],
     now: int,
+    shared: Callable[[int, int], tuple[str, str] | None] = _nothing,
 ) -> list[RankedItem]:
     """A slate as published.
 
@@ -36,6 +43,7 @@ def ranked_items(
         evidence: of each item, as `Ranker.evidence` finds it.
         liked: [n] catalogue rows that the user liked, oldest first, vectors known.
         now: event time of the ranking, ms.
+        shared: the fact that two items, as rows, have in common, (predicate, object); a reason names it beside its evidence.
     """
     if not len(chosen.rows):
         return []
@@ -56,6 +64,8 @@ def ranked_items(
             near = why.row if why.row != NOBODY else None
             title = (catalogue.titles[near] or catalogue.ids[near]) if near is not None else ""
             text = worded(why, title, catalogue.categories[row], now=now)
+            if near is not None and (fact := shared(row, near)) is not None:
+                text += f" (both: {fact[0]} {fact[1]})"
             item_id = catalogue.ids[near] if near is not None else None
             told.append(Reason(why.kind, why.share, text, item_id, why.time or None))
         found.append(RankedItem(catalogue.ids[row], score, 1.0, told))

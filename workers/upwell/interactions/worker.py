@@ -77,7 +77,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     ranker = Ranker(catalogue, settings.ranking.weight_content)
     impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
     statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
-    groupings = Groupings(catalogue)
+    groupings = Groupings(catalogue, settings.shaping.calibration > 0)
     rulebook = Rulebook(settings, catalogue, ranker, groupings)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
@@ -94,7 +94,9 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         ownership = Ownership(store, profiles, write_behind)
         ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
         shaping = Shaping(settings, catalogue, groupings)
-        pipeline = Pipeline(settings, bus, ownership, profiles, write_behind, features, statistics, rulebook, shaping)
+        pipeline = Pipeline(
+            settings, bus, ownership, profiles, write_behind, features, statistics, rulebook, shaping, groupings
+        )
         try:
             while not stop:
                 pipeline.step()
@@ -124,6 +126,7 @@ class Pipeline:
         statistics: StatisticsReader,
         rulebook: Rulebook,
         shaping: Shaping,
+        groupings: Groupings,
     ) -> None:
         self.settings = settings
         self.bus = bus
@@ -133,8 +136,10 @@ class Pipeline:
         self.features = features
         self.statistics = statistics
         self.rulebook = rulebook
-        self.shaping = shaping
-        self.rankings = Rankings(settings, profiles, statistics.arms, statistics.impressions, rulebook, shaping)
+        self.groupings = groupings
+        self.rankings = Rankings(
+            settings, profiles, statistics.arms, statistics.impressions, rulebook, shaping, groupings
+        )
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
@@ -371,7 +376,7 @@ class Pipeline:
         self.profiles.retired = frozenset(self.features.retired)
         self.write_behind.model_version = self.features.model_version
         self.rulebook.poll()
-        self.shaping.follow()
+        self.groupings.poll()
         if self.features.arrived:
             arrived, self.features.arrived = self.features.arrived, []
             slots = {slot for item in arrived for slot in self.profiles.arrived(item)}

@@ -19,6 +19,7 @@ from upwell.events.contracts import Item, ItemFeatures
 from upwell.inference.errors import InferenceUnavailable, ModelChanged
 from upwell.inference.features import Features, ItemEncoder
 from upwell.items.embedding import embed, text_only
+from upwell.items.facts import facts
 from upwell.items.reading import Reading
 from upwell.media.errors import MediaUnavailable
 from upwell.store.items import Embedding
@@ -51,9 +52,11 @@ class Switch:
         connect: Callable[[str], ItemEncoder],
         ends: Callable[[], dict[int, int]],
         reading: Reading | None,
+        facts: Sequence[str],
     ) -> None:
         self._store, self._bus, self._topic_id, self._features_topic = store, bus, topic_id, features_topic
         self._connect, self._ends, self._reading = connect, ends, reading
+        self._facts = facts
         self.following: Version | None = None
         self.encoder: ItemEncoder | None = None
         """Of the version that is to follow."""
@@ -160,7 +163,9 @@ class Switch:
         if not ready:
             return False
         outputs = [
-            Output(self._features_topic, one.item_id.encode(), encode(_record(one, following.model_version)))
+            Output(
+                self._features_topic, one.item_id.encode(), encode(_record(one, following.model_version, self._facts))
+            )
             for one in ready
             if not one.deleted
         ]
@@ -199,7 +204,7 @@ def _worded(item: Item) -> Item:
     return Item(item.item_id, title=item.title or item.item_id, categories=item.categories, attributes=item.attributes)
 
 
-def _record(one: Prepared, model_version: str) -> ItemFeatures:
+def _record(one: Prepared, model_version: str, wanted: Sequence[str]) -> ItemFeatures:
     return ItemFeatures(
         item_id=one.item_id,
         vector=one.vector.astype("<f4").tobytes(),
@@ -209,4 +214,5 @@ def _record(one: Prepared, model_version: str) -> ItemFeatures:
         modalities=one.modalities,
         quality=one.quality,
         ts=one.ts,
+        facts=facts(one.attributes, wanted),
     )

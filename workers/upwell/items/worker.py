@@ -32,6 +32,7 @@ from upwell.inference.features import Features, FusionEncoder, ItemEncoder, Text
 from upwell.items.audience import Audience
 from upwell.items.cleaning import clean_item, quality
 from upwell.items.embedding import embed_newest, text_only
+from upwell.items.facts import facts
 from upwell.items.keeping import Keeper, mark_near_duplicates
 from upwell.items.reading import Reading
 from upwell.items.switching import Switch
@@ -76,7 +77,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         store, audience = ItemStore(connections, topic_id), Audience(connections, settings.content)
         switch = Switch(
             models, bus, topic_id, features_topic, lambda served_as: connect(settings, served_as),
-            lambda: identity.ends(admin, features_topic), reading,
+            lambda: identity.ends(admin, features_topic), reading, settings.items.facts,
         )  # fmt: skip
         pipeline = Pipeline(settings, stop, bus, encoder, reading, store, audience, switch)
         log.info("ready", metrics_port=metrics_port)
@@ -165,6 +166,7 @@ class Pipeline:
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
         self.features_topic = topics.real(settings.kafka, Topic.ITEM_FEATURES)
+        self.facts = settings.items.facts
         self.triggers_topic = topics.real(settings.kafka, topics.TRIGGERS["low"])
 
     def step(self) -> None:
@@ -302,6 +304,7 @@ class Pipeline:
             modalities=row.embedding.modalities,
             quality=row.quality,
             ts=row.item.ts,
+            facts=facts(row.item.attributes, self.facts),
         )
         return Output(self.features_topic, row.item.item_id.encode(), encode(features), trace(message))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -25,6 +26,8 @@ class Catalogue:
         self.ids: list[str] = []
         self.titles: list[str] = []
         self.categories: list[list[str]] = []
+        self.facts: dict[int, list[tuple[str, str]]] = {}
+        """(predicate, object), of the rows that have any."""
         self.vectors: NDArray[np.float32] = np.zeros((capacity, 0), np.float32)
         """[capacity, d] float32, unit length; zero where unknown."""
         self.known: NDArray[np.bool_] = np.zeros(capacity, bool)
@@ -75,12 +78,14 @@ class Catalogue:
         categories: list[str],
         quality: float,
         since: int = 0,
+        facts: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, bool]:
         """Insert or update an item.
 
         Args:
             vector: [d] float32, unit length.
             since: ms, when this was told; the first time stays.
+            facts: (predicate, object).
 
         Returns:
             Its row, and whether its vector was not known before.
@@ -103,6 +108,10 @@ class Catalogue:
         self.since[row] = self.since[row] or since
         self.titles[row] = title
         self.categories[row] = categories
+        if facts:
+            self.facts[row] = list(facts)
+        else:
+            self.facts.pop(row, None)
         self.changed.add(row)
         self.edition += 1
         return row, bool(new)

@@ -7,7 +7,6 @@ An item is a vector over the facts that at least two items share, each weighing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,21 +95,6 @@ class Knowledge:
         said = self.values[a][of_left] * self.values[b][of_right]
         order = np.argsort(-said, kind="stable")[:most]
         return [self.names[common[at]] for at in order if said[at] > 0]
-
-
-def facts_of(row: int, attributes: Mapping[str, Any]) -> list[Triple]:
-    """What an item's attributes say as facts: texts, whole numbers and truth values, each of a list for itself.
-
-    Objects of attributes, fractions and empty texts are no facts.
-    """
-    found = []
-    for predicate, value in attributes.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, bool):
-                found.append((row, predicate, str(one).lower()))
-            elif isinstance(one, str | int) and str(one).strip():
-                found.append((row, predicate, str(one).strip()))
-    return found
 
 
 @compiled

@@ -62,6 +62,7 @@ class Prepared(NamedTuple):
     item_id: str
     title: str
     categories: list[str]
+    attributes: dict[str, Any]
     quality: float
     ts: int
     deleted: bool
@@ -173,8 +174,10 @@ class ModelStore:
         with database.transaction(self._connections) as cursor:
             rows = cursor.execute(sql("items_unpublished"), parameters).fetchall()
         return [
-            Prepared(item_id, title, list(categories), quality, ts, deleted, arrays.vector(sent), modalities)
-            for item_id, title, categories, quality, ts, deleted, sent, modalities in rows
+            Prepared(
+                item_id, title, list(categories), attributes, quality, ts, deleted, arrays.vector(sent), modalities
+            )
+            for item_id, title, categories, attributes, quality, ts, deleted, sent, modalities in rows
         ]
 
     def published(self, model_version: str, item_ids: Sequence[str], offsets: Mapping[int, int]) -> None:
