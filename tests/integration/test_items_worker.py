@@ -58,6 +58,17 @@ def test_an_item_becomes_a_row_and_a_feature_record_and_a_deletion_a_tombstone(o
     ]  # fmt: skip
 
 
+def test_attributes_that_are_named_are_facts_in_the_features(full_stack: Stack, prefix: str) -> None:
+    with deployed(full_stack, prefix, items={"facts": ["director", "cast"]}) as own:
+        attributes = {"director": "Ridley <b>Scott</b>", "cast": ["Weaver", "Hurt"], "year": 1979}
+        own.produce("items", "a", film("a", "Alien", attributes=attributes))
+        own.flush()
+        with own.worker("items"):
+            own.drained("items", "items")
+        (told,) = [json.loads(message.value())["facts"] for message in own.read("item-features")]
+    assert told == [["director", "Ridley Scott"], ["cast", "Weaver"], ["cast", "Hurt"]]
+
+
 def test_garbage_goes_to_the_dead_letters_and_the_rest_is_processed(own: Deployment) -> None:
     garbage: list[tuple[bytes | None, bytes | None, str]] = [
         (b"g", bytes(range(256)), "malformed"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from upwell.ranking.groups import Groups
 from upwell.ranking.profile import unit
-from upwell.ranking.slate import SMOOTHING, Caps, Shape, slate
+from upwell.ranking.slate import SMOOTHING, Caps, Shape, fits, slate
 
 ITEMS, WIDTH = 200, 16
 
@@ -142,6 +142,17 @@ def test_caps_hold_and_a_slate_that_they_end_is_short(vectors: Any, ties: Any, c
     one = Groups.of([["all"]] * ITEMS)
     assert len(slate(*candidates(1), vectors, ties, Shape(10), caps=Caps(one, np.array([4], np.int32)))) == 4
     assert caps.most.tolist() == [1, 2, 0, 3, 1, 2]
+
+
+def test_what_fits_beside_a_slate_breaks_no_cap(categories: Groups) -> None:
+    most = np.array([1, 2, 1, 3, 1, 2], np.int32)
+    held, others = np.arange(3), np.arange(3, ITEMS)
+    fit = fits(Caps(categories, most), held, others)
+    assert 0 < fit.sum() < len(others)
+    for other, fitting in zip(others.tolist(), fit.tolist(), strict=True):
+        together = categories.matrix(np.append(held, other)).sum(axis=0)
+        over = (together > most) & categories.matrix(np.array([other]))[0]
+        assert fitting == (not over.any())
 
 
 def test_candidates_without_a_finite_score_are_none(vectors: Any, ties: Any) -> None:

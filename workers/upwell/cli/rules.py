@@ -79,7 +79,7 @@ def put(
 
 @rules_app.command("list")
 def list_(config: Config = None, sets: Set = None, as_json: AsJson = False) -> None:
-    """Show the rules on the topic; those of a worker's `rules.file` come on top of them.
+    """Show the rules on the topic; those of `rules.file` are not among them.
 
     \b
     Examples:
