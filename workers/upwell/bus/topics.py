@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import tenacity
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
+from upwell.bus.errors import Unavailable
 from upwell.settings import Kafka
 
 DAY_MS = 86_400_000
+VISIBLE_S = 30
 LARGE_RECORD = str(16 * 1024 * 1024)
 # A dead letter is the record and its headers.
 LARGE_DEAD_LETTER = str(32 * 1024 * 1024)
@@ -85,13 +88,14 @@ def dead_letters(name: str) -> str:
 
 
 def create(kafka: Kafka, admin: AdminClient) -> list[str]:
-    """Create the topics that are missing, dead-letter topics of all that is consumed included.
+    """Create the topics that are missing, dead-letter topics of all that is consumed included, and wait for them.
 
     Returns:
         Real names of the topics created.
 
     Raises:
         KafkaException: when the broker refuses for another reason than that the topic is there.
+        Unavailable: when the broker does not show a topic that it created.
     """
     wanted = [
         NewTopic(
@@ -121,4 +125,27 @@ def create(kafka: Kafka, admin: AdminClient) -> list[str]:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    _await(admin, [topic.topic for topic in missing])
     return created
+
+
+def _await(admin: AdminClient, names: list[str]) -> None:
+    """Until every partition has a leader: a broker answers a creation before its own metadata shows the topic."""
+
+    def hidden() -> list[str]:
+        topics = admin.list_topics(timeout=30).topics
+        return [name for name in names if name not in topics or not _led(topics[name])]
+
+    try:
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(bool),
+            stop=tenacity.stop_after_delay(VISIBLE_S),
+            wait=tenacity.wait_exponential(multiplier=0.02, max=1),
+        )(hidden)
+    except tenacity.RetryError as error:
+        missed = ", ".join(error.last_attempt.result())
+        raise Unavailable(f"the broker created topics and does not show them after {VISIBLE_S} s: {missed}") from error
+
+
+def _led(topic: TopicMetadata) -> bool:
+    return topic.error is None and bool(topic.partitions) and all(p.leader >= 0 for p in topic.partitions.values())
