@@ -63,6 +63,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
     "rankings": [
         c.Ranking("r1", "u1", 0, 5, 0, 2, [], "events", "m", 1, 2),
         c.Ranking("r1", "u1", 1, 2**40, 1, 0, [c.RankedItem("a", 0.5, 1.0, [REASON])], "rank_request", "m", -5, 2),
+        c.Ranking("r1", "u1", 0, 5, 0, 2, [], "events", "m", 1, 2, "diverse"),
     ],
     "content-triggers": [
         c.ContentTrigger("t1", "head_changed", "r1", "u1", "alien", 1),

@@ -217,6 +217,8 @@ class Ranking(Contract, gc=False, omit_defaults=False):
     event_time: int
     """Largest event time among the user's events."""
     publish_time: int
+    variant: str = ""
+    """Which variant of the experiment the user is in (`experiment.variants`); empty: in none."""
 
 
 class ContentTrigger(Contract):
