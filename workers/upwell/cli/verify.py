@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,53 +20,12 @@ import typer
 
 from upwell import __version__
 from upwell.cli import exits
+from upwell.evaluation.full_size import MEASUREMENTS, Measurement, Report
 from upwell.evaluation.machine import machine
+from upwell.local.paths import default_home
 
-Report = dict[str, Any]
 FAILED = 1
 """Exit code where a figure misses its target."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A run of the real command, and what its report must say."""
-
-    name: str
-    arguments: tuple[str, ...]
-    targets: dict[str, Callable[[Report], bool]]
-    """Target in words to whether the report reaches it."""
-
-
-NOTHING_LOST: dict[str, Callable[[Report], bool]] = {
-    "lost = 0": lambda report: report["lost"] == 0,
-    "duplicated = 0": lambda report: report["duplicated"] == 0,
-}
-MEASUREMENTS = (
-    Measurement(
-        "throughput",
-        ("demo", "--events", "100000", "--speed", "max", "--json"),
-        NOTHING_LOST
-        | {
-            "events = 100000": lambda report: report["events"] == 100_000,
-            "events_per_second >= 5000": lambda report: report["events_per_second"] >= 5_000,
-        },
-    ),
-    Measurement(
-        "latency",
-        ("demo", "--events", "60000", "--speed", "500", "--json"),
-        NOTHING_LOST | {"latency p99 < 500 ms": lambda report: (report["latency_ms"]["p99"] or 1e9) < 500},
-    ),
-    Measurement(
-        "texts",
-        ("demo", "--events", "20000", "--speed", "200", "--json"),
-        NOTHING_LOST
-        | {
-            "share of contents with source model >= 0.7": lambda report: (
-                report["contents_by_source"].get("model", 0) >= 0.7 * max(1, report["contents"])
-            )
-        },
-    ),
-)
 NAMES = ",".join(measurement.name for measurement in MEASUREMENTS)
 
 
@@ -80,15 +39,16 @@ def verify(
     again: Annotated[bool, typer.Option("--again", help="Measure again what has been measured.")] = False,
     results: Annotated[Path, typer.Option(help="Folder of the dated JSON files.")] = Path("docs/results"),
 ) -> None:
-    """Measure the project's full-size figures on this machine, and write them to a dated JSON file. Takes minutes.
+    """Measure the project's full-size figures on this machine, and write them to a dated JSON file. Takes hours.
 
-    Each measurement is a run of the real demo on real servers. Interrupted, it goes on where it was. Exit code 1: a
-    figure misses its target.
+    Each measurement runs the real commands on real servers and models. Interrupted, it goes on where it was. One that
+    fails is said, and the others go on. Exit code 1: a figure misses its target, or a command failed.
 
     \b
     Examples:
         upwell verify
-        upwell verify --only throughput --again
+        upwell verify --only throughput,latency
+        upwell verify --only contents --again
     """
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     known = {measurement.name: measurement for measurement in MEASUREMENTS}
@@ -101,40 +61,87 @@ def verify(
     record |= {"commit": commit, "version": __version__, "machine": machine()}
     measured: dict[str, Any] = record.setdefault("measurements", {})
     missed = []
+    to_do = [name for name in wanted if again or name not in measured]
+    print(f"{len(to_do)} to measure, about {sum(known[name].minutes for name in to_do)} minutes", file=sys.stderr)
     for name in wanted:
-        if again or name not in measured:
-            print(f"{name}: upwell {' '.join(known[name].arguments)}", file=sys.stderr, flush=True)
-            measured[name] = _measure(known[name])
+        if name in to_do:
+            try:
+                measured[name] = _measure(known[name])
+            except Failed as error:
+                print(f"FAILED   {name}: {error}", flush=True)
+                missed.append(name)
+                continue
             _write(file, record)
         for target, reached in measured[name]["targets"].items():
-            print(f"{'reached' if reached else 'MISSED ':<8} {name}: {target}")
+            print(f"{'reached' if reached else 'MISSED ':<8} {name}: {target}", flush=True)
             missed += [] if reached else [target]
     print(f"written to {file}")
     if missed:
         raise typer.Exit(FAILED)
 
 
+class Failed(Exception):
+    """A command of a measurement ended without a report."""
+
+
 def _measure(measurement: Measurement) -> dict[str, Any]:
     began, started, load = time.monotonic(), datetime.now(UTC), round(os.getloadavg()[0], 2)
-    command = [sys.executable, "-m", "upwell.cli.main", *measurement.arguments]
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    lines = done.stdout.strip().splitlines()
-    if not lines or not lines[-1].startswith("{"):
-        exits.fail(
-            exits.INFRASTRUCTURE, f"{measurement.name}: the run ended with code {done.returncode} and without a report"
-        )
-    report: Report = json.loads(lines[-1])
+    home = default_home() / "demo"
+    reports: dict[str, Report] = {}
+    targets: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory(prefix="upwell-verify-") as scratch:
+
+        def command(arguments: str) -> list[str]:
+            words = shlex.split(arguments.format(home=shlex.quote(str(home)), scratch=shlex.quote(scratch)))
+            return [sys.executable, "-m", "upwell.cli.main", *words]
+
+        try:
+            for step in measurement.steps:
+                shown = f"upwell {step.arguments}"
+                print(f"{measurement.name}: {shown}", file=sys.stderr, flush=True)
+                # Later steps look at what the first one left running.
+                report = reports[shown] = _report(
+                    command(step.arguments), os.environ | (_kept(home) if reports else {})
+                )
+                targets |= {target: bool(reached(report)) for target, reached in step.targets.items()}
+                targets |= {target: bool(reached) for target, reached in (report.get("targets") or {}).items()}
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        finally:
+            if measurement.after:
+                subprocess.run(command(measurement.after), stdout=subprocess.DEVNULL, check=False)
     return {
-        "command": f"upwell {' '.join(measurement.arguments)}",
         "started": started.isoformat(timespec="seconds"),
         "took_s": round(time.monotonic() - began, 1),
         "load_before": load,
-        "targets": {target: bool(reached(report)) for target, reached in measurement.targets.items()},
-        "report": report,
+        "targets": targets,
+        "reports": reports,
     }
+
+
+def _report(command: list[str], environment: dict[str, str]) -> Report:
+    """The JSON object that a command prints last.
+
+    Raises:
+        Failed: it printed none.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    # Where a figure misses its target, a command ends with an exit code of its own; its report says so.
+    text = done.stdout[max(0, done.stdout.rfind("\n{") + 1) :].strip()
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        raise Failed(f"exit code {done.returncode}, and no report") from None
+    if not isinstance(found, dict):
+        raise Failed(f"exit code {done.returncode}, and no report")
+    return found
+
+
+def _kept(home: Path) -> dict[str, str]:
+    """Where the servers are that `demo --keep` left, as environment variables; without such, none."""
+    file = home / "demo.env"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line.removeprefix("export ")))
 
 
 def _write(file: Path, record: dict[str, Any]) -> None:
