@@ -222,6 +222,12 @@ class Ranking(Group):
         description="Items without features that others' taking is learned of (8 kB each, in every worker). Events of more "
         "of them count, and join the profile when features come; the ranking learns nothing from them.",
     )
+    learned_items: int = Field(
+        200_000,
+        ge=1_000,
+        description="Items that it is known of what others took near them (6.4 kB each, in every worker). When more have come, "
+        "those that nobody took for long make room. Of all workers the same; another number is learned anew from the log.",
+    )
     reissue_ms: PositiveInt = Field(2_000, description="A ranking that holds a deleted item is re-issued within this.")
 
 

@@ -190,11 +190,35 @@ def test_neighbours_are_bounded_and_the_strong_ones_stay() -> None:
     )  # fmt: skip
     shared, *_ = learned(log, tuning)
     assert shared.filled.max() == 16
-    kept = shared.neighbour.reshape(ITEMS, 16)
+    kept = shared.neighbour.reshape(ITEMS, 16)[shared.block]
     assert 1 in kept[0]
     assert 0 in kept[1]
-    weights = shared.weight.reshape(ITEMS, 16, 4)[0, :, 0]
+    weights = shared.weight.reshape(ITEMS, 16, 4)[shared.block[0], :, 0]
     assert kept[0][weights.argmax()] == 1
+
+
+def test_items_that_nobody_takes_any_more_give_their_memory_to_those_that_came_since() -> None:
+    items, events = 3_000, 12_000
+    rng = np.random.default_rng(7)
+    # Ten articles are out at a time, and each is taken for a while.
+    item = (np.arange(events) * (items - 10) // events + rng.integers(10, size=events)).astype(np.int32)
+    user = rng.integers(USERS, size=events).astype(np.int32)
+    log = Stream(user, item, np.ones(events, np.float32), np.arange(events) * 1_000, np.ones(events, bool))
+    bounded = TUNING._replace(neighbours=32, learned_items=500, refresh=1_000)
+    few, all_ = (learned(log, tuning, items)[0] for tuning in (bounded, bounded._replace(learned_items=items)))
+    assert (len(few.neighbour), len(all_.neighbour)) == (500 * 32, items * 32)
+    assert (few.block >= 0).sum() == 500
+    assert few.filled[few.block < 0].max() == 0
+
+    def company(shared, row: int) -> dict[int, list[float]]:
+        first = int(shared.block[row]) * 32
+        places = range(first, first + int(shared.filled[row]))
+        return {int(shared.neighbour[m]): shared.weight[4 * m : 4 * m + 4].tolist() for m in places}
+
+    newest = range(items - 150, items)
+    assert [company(few, row) for row in newest] == [company(all_, row) for row in newest]
+    assert any(company(few, row) for row in newest)
+    assert not any(company(few, row) for row in range(items // 2))
 
 
 def test_what_is_gone_or_not_live_is_no_candidate() -> None:

@@ -172,10 +172,10 @@ def test_of_equal_items_all_workers_show_the_same_ones():
     assert slates[0] == slates[1]
 
 
-@pytest.mark.parametrize("neighbours", [320, 8])
-def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows(neighbours):
-    """Also where neighbours make room for others."""
-    log, other = (Log(ids, tuning=Tuning(neighbours=neighbours)) for ids in (IDS, IDS[::-1]))
+@pytest.mark.parametrize("tuning", [Tuning(), Tuning(neighbours=8), Tuning(learned_items=20)])
+def test_workers_that_read_the_same_log_hold_the_same_whatever_their_rows(tuning):
+    """Also where neighbours, or items, make room for others."""
+    log, other = (Log(ids, tuning=tuning) for ids in (IDS, IDS[::-1]))
     chance = np.random.default_rng(4)
     told = pairs(log, 60)
     for n in range(400):
@@ -198,9 +198,28 @@ def company(log: Log) -> dict[str, dict[str, list[float]]]:
     shared, ids, places = log.ranker.shared, log.catalogue.ids, log.ranker.tuning.neighbours
     names, weights = shared.neighbour.reshape(-1, places), shared.weight.reshape(-1, places, 4)
     return {
-        item: {ids[names[row, m]]: weights[row, m].tolist() for m in range(shared.filled[row])}
-        for row, item in enumerate(ids)
+        item: {ids[names[at, m]]: weights[at, m].tolist() for m in range(shared.filled[row])}
+        for row, (item, at) in enumerate(zip(ids, shared.block.tolist(), strict=False))
     }
+
+
+@pytest.mark.parametrize("tuning", [Tuning(), Tuning(learned_items=20)])
+def test_a_worker_that_starts_at_a_snapshot_goes_on_as_the_others(tuning):
+    log, other = (Log(ids, tuning=tuning) for ids in (IDS, IDS[::-1]))
+    pairs(log, 60)
+    other.ranker.restore(log.ranker.state(), np.array([other.catalogue.row(item) for item in log.catalogue.ids]))
+    chance = np.random.default_rng(5)
+    for n in range(300):
+        if n == 150:  # items come, more than there was room for
+            for one in (log, other):
+                for item in range(3_000):
+                    one.catalogue.row(f"later {item}")
+        raw = log.take(f"u{n % 60}", f"i{chance.integers(40)}", 10_000_000_000 + n * 1000)
+        for one in (log, other):
+            one.learn(raw)
+    mine, others = company(log), company(other)
+    assert mine == {item: others[item] for item in mine}
+    assert sum(map(bool, mine.values())) == min(40, tuning.learned_items)
 
 
 def test_a_snapshot_is_the_whole_state():
@@ -251,7 +270,7 @@ def test_a_snapshot_of_another_tuning_is_refused():
     log = Log(IDS)
     pairs(log, 4)
     held = lessons.packed(log.ranker.state(), log.ranker.tuning)
-    for other in (Tuning(rate=0.2), Tuning(neighbours=400), Tuning(decay=np.float32(0.8))):
+    for other in (Tuning(rate=0.2), Tuning(neighbours=400), Tuning(decay=np.float32(0.8)), Tuning(learned_items=9)):
         with pytest.raises(ValueError, match="another tuning"):
             lessons.unpacked(held, other)
     # How large a catalogue it was made for, and what is only derived, makes no difference.

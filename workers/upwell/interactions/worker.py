@@ -44,6 +44,7 @@ from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
 from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
+from upwell.ranking.learner import Tuning
 from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker, warm
 from upwell.settings import Settings
@@ -74,7 +75,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     arms = Arms(settings.content.feedback_half_life_days * DAY_MS)
     snapshots = SnapshotStore(settings.postgres)
     warm()
-    ranker = Ranker(catalogue, settings.ranking.weight_content)
+    tuning = Tuning(learned_items=settings.ranking.learned_items)
+    ranker = Ranker(catalogue, settings.ranking.weight_content, tuning)
     impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
     statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
     groupings = Groupings(catalogue, settings.shaping.calibration > 0)

@@ -25,7 +25,8 @@ ONE, TWO, THREE, FOUR = uintp(1), uintp(2), uintp(3), uintp(4)
 GAIN_LIMIT = 1e15
 """Popularities are kept relative to a growing gain, and divided by it here: each event then costs one addition."""
 SAMPLED = uintp(8)
-"""Neighbours among which the weakest makes room: finding the weakest of all costs more than it gives."""
+"""Neighbours among which the weakest makes room, and items among which the one not met for longest: looking at all costs
+more than it gives."""
 LEAST = np.float32(-1e30)
 """Score of what is no candidate."""
 CERTAIN = 1e-4
@@ -200,7 +201,7 @@ def score(shared, tuning, recent, slot, now, gone, gone_count, stage, scratch):
         a = near * shared.damp[item]
         b = nearer * shared.damp[item]
         c = a if now - recent.time[slot, at] < tuning.session_ms else np.float32(0)
-        first = item * places
+        first = uintp(shared.block[item]) * places
         for m in range(first, first + uintp(shared.filled[item])):
             other = uintp(kept[m])
             # Without a branch: what is noted twice is overwritten by the next one.
@@ -367,14 +368,37 @@ def remember(tuning, recent, slot, item, valence, now):
 
 
 @compiled_exactly
-def _place(neighbour, weight, filled, clock, places, item, other):
+def _block(block, owner, met, taken, filled, clock, item):
+    """The block of an item's neighbours; where all are taken, an item that was not met for long gives up its own."""
+    at = block[item]
+    if at < 0:
+        blocks = len(owner)
+        if taken[0] < blocks:
+            at = np.int32(taken[0])
+            taken[0] += 1
+        else:
+            # No row is in it, as in `_place`.
+            look = (clock * 7919) % blocks
+            at = np.int32(look)
+            for _ in range(SAMPLED):
+                look = look + 1 if look + 1 < blocks else 0
+                if met[look] < met[at]:
+                    at = np.int32(look)
+            filled[owner[at]], block[owner[at]] = 0, -1
+        owner[at], block[item] = item, at
+    met[at] = clock
+    return uintp(at)
+
+
+@compiled_exactly
+def _place(neighbour, weight, filled, clock, places, block, item, other):
     """Where `other`'s weights are among the neighbours of `item`; a weak neighbour makes room where there is none.
 
     Bounded counts as in Metwally et al. (2005), "Efficient computation of frequent and top-k elements in data streams"
     (space-saving), with two differences: the newcomer begins at half of what the weak one had, and the weak one is the
     weakest of a few.
     """
-    first, held, wanted = uintp(item) * places, uintp(filled[item]), np.uint32(other)
+    first, held, wanted = block * places, uintp(filled[item]), np.uint32(other)
     row = neighbour[first : first + held]
     found = np.int32(-1)
     for m in range(row.shape[0]):
@@ -405,6 +429,7 @@ def learn(shared, tuning, lessons, row):
     """Apply one row of `lessons` to the shared state."""
     item, valence, stage = lessons.item[row], lessons.valence[row], lessons.stage[row]
     neighbour, weight, filled, clock = shared.neighbour, shared.weight, shared.filled, shared.clock[0]
+    block, owner, met, taken = shared.block, shared.owner, shared.met, shared.taken
     places = uintp(tuning.neighbours)
     near = nearer = np.float32(1)
     liked = valence >= tuning.liked
@@ -415,12 +440,14 @@ def learn(shared, tuning, lessons, row):
             agreed = near if both and liked else (-near if both != liked else np.float32(0))
             soon = nearer if lessons.soon[row, back] else np.float32(0)
             # Arrays one by one: a call with all of `shared` costs more than what it does.
-            at = _place(neighbour, weight, filled, clock, places, before, item)
+            own = _block(block, owner, met, taken, filled, clock, before)
+            at = _place(neighbour, weight, filled, clock, places, own, before, item)
             weight[at] += near
             weight[at + ONE] += nearer
             weight[at + TWO] += agreed
             weight[at + THREE] += soon
-            at = _place(neighbour, weight, filled, clock, places, item, before)
+            own = _block(block, owner, met, taken, filled, clock, item)
+            at = _place(neighbour, weight, filled, clock, places, own, item, before)
             weight[at] += near
             weight[at + TWO] += agreed
             weight[at + THREE] += soon
@@ -432,8 +459,8 @@ def learn(shared, tuning, lessons, row):
         # Old company fades as new company comes: an item's counts halve when they are many.
         shared.counts[item] *= np.float32(0.5)
         shared.likes[item] *= np.float32(0.5)
-        first = 4 * item * tuning.neighbours
-        weight[first : first + 4 * tuning.neighbours] *= np.float32(0.5)
+        first = 4 * block[item] * tuning.neighbours
+        weight[first : first + 4 * filled[item]] *= np.float32(0.5)
     for speed in range(2):
         shared.gain[speed] *= tuning.growth[speed]
         shared.popular[item, speed] += shared.gain[speed]
@@ -539,10 +566,10 @@ def teach(shared, tuning, recent, slot, item, valence, now, gone, bounds, scratc
 
 @compiled_exactly
 def gather(neighbour, weight, filled, places, into, weight_into):
-    """Copy the places of neighbours that are filled, one item's after the other's: [n] and [4 n]."""
+    """Copy the places of neighbours that are filled [blocks], one block's after the other's: [n] and [4 n]."""
     at = uintp(0)
-    for item in range(uintp(len(filled))):
-        first, count = item * uintp(places), uintp(filled[item])
+    for block in range(uintp(len(filled))):
+        first, count = block * uintp(places), uintp(filled[block])
         for m in range(count):
             into[at + m] = neighbour[first + m]
         for m in range(FOUR * count):
@@ -554,8 +581,8 @@ def gather(neighbour, weight, filled, places, into, weight_into):
 def spread(neighbour, weight, filled, rows, places, into, weight_into):
     """Undo `gather` for items that are other rows here: item a is rows[a]."""
     at = uintp(0)
-    for item in range(uintp(len(filled))):
-        first, count = uintp(rows[item]) * uintp(places), uintp(filled[item])
+    for block in range(uintp(len(filled))):
+        first, count = block * uintp(places), uintp(filled[block])
         for m in range(count):
             into[first + m] = rows[uintp(neighbour[at + m])]
         for m in range(FOUR * count):
@@ -737,7 +764,7 @@ def evidence(shared, tuning, recent, slot, now, bounds, slate, scratch, part, fo
         item, valence = recent.item[slot, at], recent.valence[slot, at]
         damp = shared.damp[item]
         recently = now - recent.time[slot, at] < tuning.session_ms
-        first = item * tuning.neighbours
+        first = shared.block[item] * tuning.neighbours
         for m in range(first, first + shared.filled[item]):
             k = place[shared.neighbour[m]]
             if k >= 0:

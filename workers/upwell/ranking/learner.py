@@ -42,7 +42,9 @@ class Tuning(NamedTuple):
     last: int = 12
     """Events of a user that are looked at."""
     neighbours: int = 320
-    """Neighbours kept of each item."""
+    """Neighbours kept of each item ..."""
+    learned_items: int = 200_000
+    """... and of so many items at most: of others that come the neighbours of those not met for long are given up."""
     tops: int = 128
     """Candidates by what does not depend on the user, for each stage."""
     decay: np.float32 = np.float32(0.9)
@@ -72,15 +74,21 @@ class Tuning(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """A function of the log of lessons. i items, s stages, n neighbours; rows are catalogue rows.
+    """A function of the log of lessons. i items, s stages, b blocks of n neighbours; rows are catalogue rows.
 
-    State: all down to `clock`. Derived from it: fixed, base, damp, top. Given: live, category.
+    An item takes a block with its first lesson. Blocks are given out, and taken back, in the order of the log, whatever the rows.
+
+    State: all down to `clock`. Derived from it: block, taken, fixed, base, damp, top. Given: live, category.
     """
 
     neighbour: NDArray[np.uint32]
-    """[i * n] rows."""
+    """[b * n] rows."""
     weight: NDArray[np.float32]
-    """[i * n * 4] together, next, liked together, burst."""
+    """[b * n * 4] together, next, liked together, burst."""
+    owner: NDArray[np.int32]
+    """[b] row whose neighbours are in the block."""
+    met: NDArray[np.int64]
+    """[b] clock of its last lesson."""
     filled: NDArray[np.int32]
     """[i] neighbours held."""
     counts: NDArray[np.float32]
@@ -97,6 +105,10 @@ class Shared(NamedTuple):
     slopes: NDArray[np.float32]
     clock: NDArray[np.int64]
     """[1] lessons learned."""
+    block: NDArray[np.int32]
+    """[i] where an item's neighbours are; -1 where it has none."""
+    taken: NDArray[np.int64]
+    """[1] blocks that have an owner: the first ones."""
     fixed: NDArray[np.float32]
     """[i, 5 + s] features that no user changes."""
     base: NDArray[np.float32]
@@ -112,7 +124,9 @@ class Shared(NamedTuple):
 
 
 STATE: Final = Shared._fields[: Shared._fields.index("clock") + 1]
-_BY_ITEM: Final = {"filled", "counts", "likes", "popular"}
+_BY_ITEM: Final = ("filled", "counts", "likes", "popular")
+_BY_BLOCK: Final = ("owner", "met")
+_WHOLE: Final = ("gain", "mix", "slopes", "clock")
 
 
 class Recent(NamedTuple):
@@ -185,13 +199,16 @@ class Stream(NamedTuple):
 
 
 def new(items: int, tuning: Tuning) -> Shared:
-    """Nothing learned, nothing a candidate."""
+    """Nothing learned, nothing a candidate. Memory of blocks is taken from the machine as they are."""
     stages, scorers = len(STAGES) + 1, len(SCORERS)
+    blocks = min(items, tuning.learned_items)
     mix = np.tile(np.asarray(_MORE, np.float32), (stages, 1))
     mix[0] = _FEW
     return Shared(
-        neighbour=np.zeros(items * tuning.neighbours, np.uint32),
-        weight=np.zeros(items * tuning.neighbours * 4, np.float32),
+        neighbour=np.zeros(blocks * tuning.neighbours, np.uint32),
+        weight=np.zeros(blocks * tuning.neighbours * 4, np.float32),
+        owner=np.zeros(blocks, np.int32),
+        met=np.zeros(blocks, np.int64),
         filled=np.zeros(items, np.int32),
         counts=np.zeros(items, np.float32),
         likes=np.zeros(items, np.float32),
@@ -201,6 +218,8 @@ def new(items: int, tuning: Tuning) -> Shared:
         mix=mix,
         slopes=np.full((stages, scorers), 0.01, np.float32),
         clock=np.zeros(1, np.int64),
+        block=np.full(items, -1, np.int32),
+        taken=np.zeros(1, np.int64),
         fixed=np.zeros((items, 5 + stages), np.float32),
         base=np.zeros((stages, items), np.float32),
         damp=np.ones(items, np.float32),
@@ -218,7 +237,9 @@ def sized(tuning: Tuning, items: int) -> Tuning:
 def constants(tuning: Tuning) -> NDArray[np.float64]:
     """[c] what the state depends on beside the log: states made with others are of another model."""
     t = tuning
-    return np.array([t.neighbours, t.decay, t.decay_next, *t.growth, t.liked, t.most, t.rate, *STAGES], np.float64)
+    return np.array(
+        [t.neighbours, t.learned_items, t.decay, t.decay_next, *t.growth, t.liked, t.most, t.rate, *STAGES], np.float64
+    )
 
 
 def users(count: int, tuning: Tuning) -> Recent:
@@ -265,14 +286,17 @@ def scratch(items: int, categories: int) -> Scratch:
 def snapshot(shared: Shared, items: int, tuning: Tuning) -> dict[str, NDArray[Any]]:
     """The state of the first `items` items by name, as copies; what is derived is left out, and empty places of neighbours.
 
-    neighbour [n] and weight [n, 4] follow each other, as many of each item as are `filled`.
+    neighbour [n] and weight [n, 4] follow each other, as many of each block as its owner's are `filled`.
     """
-    count = int(shared.filled[:items].sum())
+    taken = int(shared.taken[0])
+    filled = shared.filled[shared.owner[:taken]]
+    count = int(filled.sum())
     neighbour, weight = np.empty(count, np.uint32), np.empty(4 * count, np.float32)
-    kernel.gather(shared.neighbour, shared.weight, shared.filled[:items], tuning.neighbours, neighbour, weight)
+    kernel.gather(shared.neighbour, shared.weight, filled, tuning.neighbours, neighbour, weight)
     return {
-        **{name: getattr(shared, name).copy() for name in STATE if name not in _BY_ITEM | {"popular_at"}},
+        **{name: getattr(shared, name).copy() for name in _WHOLE},
         **{name: getattr(shared, name)[:items].copy() for name in _BY_ITEM},
+        **{name: getattr(shared, name)[:taken].copy() for name in _BY_BLOCK},
         "popular_at": shared.popular_at[:, :items].copy(),
         "neighbour": neighbour,
         "weight": weight.reshape(-1, 4),
@@ -293,7 +317,8 @@ def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: in
         ValueError: the snapshot is of another shape.
     """
     shared = new(items, tuning)
-    filled, neighbour, old = held["filled"], held["neighbour"], len(rows)
+    filled, neighbour, owner, old = held["filled"], held["neighbour"], held["owner"], len(rows)
+    taken = len(owner)
     if (
         len(filled) != old
         or held["mix"].shape != shared.mix.shape
@@ -301,15 +326,38 @@ def restore(held: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], items: in
         or filled.max(initial=0) > tuning.neighbours
         or not len(neighbour) == len(held["weight"]) == filled.sum()
         or neighbour.max(initial=0) >= max(old, 1)
+        or taken > len(shared.owner)
+        or (taken and not 0 <= owner.min() <= owner.max() < old)
+        or len(np.unique(owner)) != taken
+        or filled[owner].sum() != filled.sum()
     ):
         raise ValueError("the snapshot was made with other neighbours, stages or scorers")
-    for name in STATE:
-        into = getattr(shared, name)
-        if name in _BY_ITEM:
-            into[rows] = held[name]
-        elif name == "popular_at":
-            into[:, rows] = held[name]
-        elif name not in ("neighbour", "weight"):
-            into[:] = held[name]
-    kernel.spread(neighbour, held["weight"].ravel(), filled, rows, tuning.neighbours, shared.neighbour, shared.weight)
+    for name in _BY_ITEM:
+        getattr(shared, name)[rows] = held[name]
+    for name in _WHOLE:
+        getattr(shared, name)[:] = held[name]
+    shared.popular_at[:, rows] = held["popular_at"]
+    shared.owner[:taken], shared.met[:taken], shared.taken[0] = rows[owner], held["met"], taken
+    shared.block[rows[owner]] = np.arange(taken)
+    kernel.spread(
+        neighbour, held["weight"].ravel(), filled[owner], rows, tuning.neighbours, shared.neighbour, shared.weight
+    )
     return shared
+
+
+def wider(shared: Shared, items: int, tuning: Tuning) -> Shared:
+    """The same with room for more items. What needs no room is not copied, nor are blocks that nobody has taken."""
+    old, taken, found = len(shared.counts), int(shared.taken[0]), {}
+    for name, into in new(items, tuning)._asdict().items():
+        held = getattr(shared, name)
+        found[name] = into
+        if held.shape == into.shape:
+            found[name] = held
+        elif name in ("neighbour", "weight"):
+            many = taken * tuning.neighbours * (4 if name == "weight" else 1)
+            into[:many] = held[:many]
+        elif name in ("popular_at", "base"):
+            into[:, :old] = held
+        else:
+            into[: len(held)] = held
+    return Shared(**found)

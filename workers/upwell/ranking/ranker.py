@@ -276,9 +276,8 @@ class Ranker:
         return self._numbers.setdefault(category, len(self._numbers) + 1)
 
     def _grow(self, items: int) -> None:
-        old, count = self.shared, len(self.shared.counts)
         self.tuning = learner.sized(self.base_tuning, items)
-        self._bind(learner.restore(learner.snapshot(old, count, self.tuning), np.arange(count), items, self.tuning))
+        self._bind(learner.wider(self.shared, items, self.tuning))
 
     def _bind(self, shared: learner.Shared) -> None:
         old = min(len(self.shared.live), len(shared.live))
