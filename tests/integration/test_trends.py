@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Message, Producer
@@ -14,7 +15,7 @@ from deployment import Deployment, Worker, deployed, header
 from support import eventually
 from upwell.bus import clients
 from upwell.events.codec import decode, encode
-from upwell.events.contracts import CategoryCount, ItemCount, Statistics, Trend
+from upwell.events.contracts import STATISTICS_VERSION, CategoryCount, ItemCount, Statistics, Trend
 from upwell.local.stack import Stack
 from upwell.ranking import trend
 
@@ -197,6 +198,27 @@ def test_garbage_goes_to_the_dead_letters(here: Deployment) -> None:
         assert header(message, "upwell-step") == "decode"
         assert header(message, "upwell-reason")
     assert counted(here) == source.expected
+
+
+def test_statistics_of_a_newer_release_are_not_counted(here: Deployment) -> None:
+    source = Source(here)
+    source.send([ItemCount("a", START, 1, 1.0)])
+    newer = Statistics(0, [ItemCount("a", START, 1, 1.0)], [], START, state_version=STATISTICS_VERSION + 1)
+    here.produce("statistics", b"0", encode(newer))
+    here.flush()
+    for _ in range(2):  # it is met again
+        with here.worker("trends") as worker:
+            assert worker.process.wait(60) == 2
+            assert "a newer release writes it" in worker.log.read_text()
+    assert all(events == 1 for events in counted(here).values())
+    assert not here.read("statistics.dlq")
+
+
+def test_a_killed_worker_leaves_no_files_behind(here: Deployment, tmp_path: Path) -> None:
+    here.environment["TMPDIR"] = str(tmp_path)
+    with here.worker("trends") as worker:
+        restart_after(worker)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_worker_takes_over(here: Deployment) -> None:

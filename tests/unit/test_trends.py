@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import ssl
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upwell.bus.errors import Inconsistent
 from upwell.events.contracts import CategoryCount, ItemCount, Statistics, Trend
 from upwell.ranking import trend
 from upwell.settings import ConfigError, Kafka
-from upwell.trends.counts import Changes, Counts, mark_key
+from upwell.trends.counts import STATE_VERSION, Changes, Counts, mark_key
 from upwell.trends.transport import broker, credentials
 
 HOUR = 3_600_000
@@ -47,6 +49,17 @@ def latest(published: list[Trend]) -> dict[tuple[str, int], Trend]:
         elif before.sequence == found.sequence:
             assert (before.events, before.weight) == (found.events, found.weight)
     return held
+
+
+def test_counts_of_a_newer_release_are_refused() -> None:
+    store: dict[bytes, bytes] = {}
+    store_changes(store, counts(store).apply([(1, record(ItemCount("a", 0, 1, 1.0)))]))
+    # Marks of before versions were written are of version 1.
+    store[mark_key(0)] = msgspec.msgpack.encode(["log-1", 0, 0, 0])
+    assert len(counts(store)) == 1
+    store[mark_key(0)] = msgspec.msgpack.encode(["log-1", 0, 0, 0, STATE_VERSION + 1, "what it knows more"])
+    with pytest.raises(Inconsistent, match="newer release"):
+        counts(store)
 
 
 def test_hours_are_coarsened_to_days_and_coalesced() -> None:

@@ -21,3 +21,11 @@ class Unavailable(BusError):
 
 class Inconsistent(BusError):
     """Positions, topics or state do not fit together; a person decides. The message says what and names the command."""
+
+    @classmethod
+    def newer(cls, what: str, version: int, known: int) -> Inconsistent:
+        """State or a record of a version that only a newer release understands."""
+        return cls(
+            f"{what} has state version {version}, this release knows {known}: a newer release writes it; upgrade this "
+            "worker as well"
+        )

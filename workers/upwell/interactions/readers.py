@@ -313,10 +313,8 @@ class StatisticsReader:
                 log.error("statistics.unreadable", offset=message.offset(), error=str(error))
                 continue
             if statistics.state_version > STATISTICS_VERSION:
-                raise Inconsistent(
-                    f"statistics at offset {message.offset()} have state version {statistics.state_version}, this release "
-                    f"knows {STATISTICS_VERSION}: a newer release writes them; upgrade this worker as well"
-                )
+                what = f"the record of statistics at offset {message.offset()}"
+                raise Inconsistent.newer(what, statistics.state_version, STATISTICS_VERSION)
             self.impressions.began = self.impressions.began or message.timestamp()[1]
             for item in statistics.shown:
                 self.impressions.learn(self.catalogue.row(item.item_id), item.times)

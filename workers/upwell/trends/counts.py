@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from upwell.bus.errors import Inconsistent
 from upwell.events.contracts import CategoryCount, ItemCount, Statistics, Trend
 from upwell.ranking import trend
 
+STATE_VERSION = 1
 ITEM = "item:"
 CATEGORY = "category:"
 
@@ -44,6 +46,8 @@ class Mark(msgspec.Struct, array_like=True):
     """Largest window start seen."""
     closed: int = 0
     """Windows that start before this are dropped, and stay so."""
+    state_version: int = STATE_VERSION
+    """Of the marks and counts of this partition."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -95,6 +99,9 @@ class Counts:
             width_ms: Width of a window.
             keep: A window is dropped when `keep` newer ones have begun …
             grace_s: … this long ago (wall clock): a replay whose partitions drift apart is counted in full.
+
+        Raises:
+            Inconsistent: A newer release has counted here.
         """
         self.partition = partition
         self._store = store
@@ -104,6 +111,9 @@ class Counts:
         self._open: dict[int, set[bytes]] = {}
         found = store.get(mark_key(partition))
         self._mark = _mark(found) if found is not None else Mark(topic_id)
+        if self._mark.state_version > STATE_VERSION:
+            what = f"the stored count of partition {partition} of statistics"
+            raise Inconsistent.newer(what, self._mark.state_version, STATE_VERSION)
         if self._mark.topic_id != topic_id:
             self._mark.topic_id, self._mark.log = topic_id, self._mark.log + 1
         self._horizons: deque[tuple[float, int]] = deque()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +18,10 @@ from aiokafka.errors import KafkaError
 from faust.types import TP, EventT
 
 from upwell.bus import clients, dead_letters, identity, topics
-from upwell.bus.errors import Unavailable
+from upwell.bus.errors import Inconsistent, Unavailable
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode, encode
-from upwell.events.contracts import Statistics
+from upwell.events.contracts import STATISTICS_VERSION, Statistics
 from upwell.lifecycle import Stop
 from upwell.settings import Settings
 from upwell.telemetry import metrics
@@ -46,6 +45,7 @@ def run(settings: Settings, slot: int, stop: Stop, *, metrics_port: int = 0) -> 
 
     Raises:
         Unavailable: Kafka failed for longer than its clients retry; nothing beyond the commit was lost.
+        Inconsistent: a newer release has written statistics or counts; nothing of them was counted.
         ConfigError: a security option that Faust's client cannot do.
     """
     asyncio.run(Pipeline(settings, slot).serve(stop, metrics_port))
@@ -69,8 +69,7 @@ class Pipeline:
         """A batch is being counted."""
         self._outstanding: tuple[dict[TP, int], float] = ({}, 0.0)
         """What was fetched and is not done, and since when (monotonic) it has been the same."""
-        self._home = tempfile.TemporaryDirectory(prefix="upwell-trends-")
-        self._app = _app(settings, slot, self._home.name)
+        self._app = _app(settings, slot)
         self._table = Table(
             self._app,
             # Another width is another count: it starts anew, and neither overwrites the other.
@@ -99,7 +98,6 @@ class Pipeline:
         finally:
             crashed = app.crash_reason
             await app.stop()
-            self._home.cleanup()
         if self._failure is not None:
             raise self._failure
         if crashed is not None:
@@ -193,9 +191,13 @@ class Pipeline:
         metrics.OUTPUTS.labels(WORKER, self._trends).inc(len(changes.trends))
 
     def _read(self, event: EventT) -> Statistics | None:
+        """
+        Raises:
+            Inconsistent: a newer release has written the record.
+        """
         message = event.message
         try:
-            return decode(Statistics, message.value or b"")
+            found = decode(Statistics, message.value or b"")
         except DecodeError as error:
             log.warning("trends.dead_letter", partition=message.partition, offset=message.offset, reason=str(error))
             metrics.DEAD_LETTERS.labels(WORKER, "decode").inc()
@@ -205,13 +207,24 @@ class Pipeline:
             )
             self._publisher.send(topics.dead_letters(self._topic), message.key, message.value, headers=headers)
             return None
+        if found.state_version > STATISTICS_VERSION:
+            what = f"the record of statistics at offset {message.offset} of partition {message.partition}"
+            raise Inconsistent.newer(what, found.state_version, STATISTICS_VERSION)
+        return found
 
 
-def _app(settings: Settings, slot: int, home: str) -> faust.App:
+class _App(faust.App):  # type: ignore[misc]
+    """Tables are in memory: no folder is made for them, which a killed worker would leave behind."""
+
+    async def on_first_start(self) -> None:
+        pass
+
+
+def _app(settings: Settings, slot: int) -> faust.App:
     """Faust with everything off that isn't needed: no web server, no leader topic, no handlers of its own."""
     kafka = settings.kafka
     _forward_logs()
-    app = faust.App(
+    app = _App(
         clients.group_id(kafka, WORKER),
         broker=broker(kafka),
         broker_credentials=credentials(kafka),
@@ -225,7 +238,6 @@ def _app(settings: Settings, slot: int, home: str) -> faust.App:
         topic_replication_factor=kafka.replication_factor,
         topic_disable_leader=True,
         store="memory://",
-        datadir=home,
         web_enabled=False,
         stream_wait_empty=False,
         autodiscover=False,
