@@ -14,7 +14,7 @@ import pytest
 
 from upwell.bus.topics import Topic
 from upwell.cli.settings import printable, toml
-from upwell.settings import NOT_SETTINGS, TOPICS, ConfigError, Settings, names
+from upwell.settings import NOT_SETTINGS, PER_USER, SHARED, TOPICS, ConfigError, Settings, names
 
 
 @pytest.fixture(autouse=True)
@@ -277,3 +277,73 @@ def test_a_rating_weighs_by_its_value_within_bounds():
     assert (events.weight("rating", 1e9), events.weight("rating", -1e9)) == (2.0, -2.0)
     assert events.weight("rating", None) == events.weights["rating"]
     assert (events.weight("purchase", 99.0), events.weight("never heard of", None)) == (3.0, 0.0)
+
+
+EXPERIMENT = """
+[experiment]
+name = "more or less"
+[[experiment.variants]]
+name = "control"
+share = 0.5
+[[experiment.variants]]
+name = "diverse"
+share = 0.25
+settings.shaping.diversity = 0.3
+settings.ranking.slate = 12
+"""
+
+
+def test_variants_have_settings_of_their_own_and_share_all_others(tmp_path: Path) -> None:
+    settings = Settings.load(file(tmp_path, EXPERIMENT), {"ranking.recent": "3"})
+    by_variant = settings.by_variant()
+    assert list(by_variant) == ["", "control", "diverse"]
+    assert by_variant[""] == settings
+    assert by_variant["control"].ranking == settings.ranking
+    own = by_variant["diverse"]
+    assert (own.shaping.diversity, own.ranking.slate, own.ranking.recent) == (0.3, 12, 3)
+    assert own.events == settings.events
+
+
+def test_an_experiment_is_printed_and_read_again_and_may_be_given_as_json(tmp_path: Path) -> None:
+    settings = Settings.load(file(tmp_path, EXPERIMENT))
+    assert Settings.load(file(tmp_path, toml(settings))).experiment == settings.experiment
+    variants = [
+        {"name": "control", "share": 0.5},
+        {"name": "diverse", "share": 0.25, "settings": {"shaping.diversity": 0.3, "ranking": {"slate": 12}}},
+    ]
+    flags = {"experiment.name": "more or less", "experiment.variants": json.dumps(variants)}
+    assert Settings.load(flags=flags).experiment == settings.experiment
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.25", "0.75", "shares [0.5, 0.75] sum to more than 1"),
+        ("0.25", "0", "experiment.variants.1.share = 0"),
+        ('"diverse"', '"control"', "control, control: each needs a name of its own"),
+        ('"more or less"', '""', "needs experiment.name and at least two"),
+        ("shaping.diversity", "shaping.diversty", "diverse: unknown setting shaping.diversty; did you mean shaping.diversity?"),
+        ("shaping.diversity = 0.3", "shaping.diversity = 3", "diverse: shaping.diversity = '3': Input should be less than or equal to 1"),
+        ("shaping.diversity", "events.weights", "diverse: events.weights cannot differ between users: all users' events teach"),
+        ("ranking.slate = 12", "ranking.emit = 'every_event'", "ranking.emit cannot differ between users: a worker's batches"),
+        ("ranking.slate = 12", "kafka.partitions = 12", "kafka.partitions cannot differ between users: it does not say"),
+        ("settings.", "setings.", "unknown setting experiment.variants.1.setings"),
+    ],
+)  # fmt: skip
+def test_an_impossible_experiment_says_what_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(file(tmp_path, EXPERIMENT.replace(old, new)))
+    assert message in str(refused.value)
+
+
+def test_a_lone_variant_is_no_experiment() -> None:
+    one = json.dumps([{"name": "control", "share": 1}])
+    with pytest.raises(ConfigError, match="at least two"):
+        Settings.load(flags={"experiment.name": "x", "experiment.variants": one})
+
+
+def test_every_setting_of_a_ranking_may_differ_or_has_a_reason_not_to() -> None:
+    for group, leaves in PER_USER.items():
+        known = {f"{group}.{leaf}" for leaf in leaves}
+        assert known <= set(names())
+        assert {name for name in names() if name.startswith(f"{group}.")} - known <= set(SHARED)

@@ -11,7 +11,7 @@ import os
 import tomllib
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -268,6 +268,78 @@ class ColdStart(Group):
     share: float = Field(0.2, gt=0, le=1, description="Share of slates whose last place may go to such an item.")
 
 
+PER_USER: Final = {
+    "ranking": ("slate", "candidates", "weight_taste", "weight_recent", "recent"),
+    "shaping": ("method", "diversity", "calibration", "candidates"),
+}
+"""Settings that take effect where one user's ranking is made: those in which variants may differ."""
+SHARED: Final = {
+    "ranking.emit": "a worker's batches hold users of all variants",
+    "ranking.weight_content": "the ranker holds one for all users",
+    "ranking.unknown_items": "what is learned of such items is learned of all users together",
+    "ranking.reissue_ms": "a worker re-issues for all users at once",
+    "events": "all users' events teach the one ranking, each by its weight",
+    "items": "an item is embedded once, for all users",
+    "profiles": "a profile is one for its user, whatever experiments come and go",
+    "rules": "business rules hold for everybody",
+    "cold_start": "all users together owe a new item its impressions",
+    "statistics": "all workers learn the same from them",
+}
+"""Why a setting, or a group of them, is the same for all users, where somebody might think otherwise."""
+
+
+class Variant(Group):
+    """Some users, and the settings that are theirs."""
+
+    name: str = Field(min_length=1)
+    share: float = Field(ge=0.0001, le=1)
+    settings: Options = {}
+    """Dotted name to value; of all others the variant has what everybody has."""
+
+
+class ExperimentSettings(Group):
+    """Users shared out to variants of the ranking, which `upwell evaluate served` compares."""
+
+    name: str = Field("", description="Says who is in which variant: a new name shares users out anew.")
+    variants: list[Variant] = Field(
+        [],
+        description="The control first. Each has a `name`, a `share` of the users (0.5: half of them) and `settings` of its "
+        'own, such as {"shaping.diversity" = 0.3}. Empty: no experiment.',
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> ExperimentSettings:
+        if not self.variants and not self.name:
+            return self
+        if not self.name or len(self.variants) < 2:
+            raise ValueError("an experiment needs experiment.name and at least two experiment.variants")
+        names, shares = [each.name for each in self.variants], [each.share for each in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"experiment.variants {', '.join(names)}: each needs a name of its own")
+        if sum(shares) > 1 + 1e-9:
+            raise ValueError(f"experiment.variants: their shares {shares} sum to more than 1")
+        for each in self.variants:
+            for name in each.settings:
+                _refuse_shared(each.name, name)
+        return self
+
+
+def _refuse_shared(variant: str, name: str) -> None:
+    """
+    Raises:
+        ValueError: the setting is unknown, or no setting in which users may differ.
+    """
+    group, _, leaf = name.partition(".")
+    if leaf in PER_USER.get(group, ()):
+        return
+    where = f"experiment.variants, {variant}"
+    if ".".join(name.split(".")[:2]) not in names():
+        raise ValueError(f"{where}: unknown setting {name}{_nearest(name)}")
+    why = SHARED.get(name) or SHARED.get(group) or "it does not say how a user is ranked"
+    may = ", ".join(f"{group}.{leaf}" for group, leaves in PER_USER.items() for leaf in leaves)
+    raise ValueError(f"{where}: {name} cannot differ between users: {why}. What may: {may}")
+
+
 class StatisticsSettings(Group):
     """Shared learning."""
 
@@ -477,6 +549,7 @@ class Settings(BaseSettings):
     rules: RulesSettings = RulesSettings()
     shaping: Shaping = Shaping()
     cold_start: ColdStart = ColdStart()
+    experiment: ExperimentSettings = ExperimentSettings()
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()
     generator: GeneratorSettings = GeneratorSettings()
@@ -493,6 +566,33 @@ class Settings(BaseSettings):
                 f"must be a multiple of statistics.window_s = {self.statistics.window_s}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _variants_fit(self) -> Settings:
+        self.by_variant()
+        return self
+
+    def by_variant(self) -> dict[str, Settings]:
+        """What the users of each variant are ranked with; under the empty name, those who are in none.
+
+        Raises:
+            ValueError: a variant's value is impossible.
+        """
+        return {"": self} | {each.name: self._of(each) for each in self.experiment.variants}
+
+    def _of(self, variant: Variant) -> Settings:
+        own: dict[str, dict[str, str]] = {}
+        for name, value in variant.settings.items():
+            group, _, leaf = name.partition(".")
+            own.setdefault(group, {})[leaf] = value
+        update = {}
+        for group, values in own.items():
+            base: Group = getattr(self, group)
+            try:
+                update[group] = type(base).model_validate(base.model_dump() | values)
+            except ValidationError as error:
+                raise ValueError(f"experiment.variants, {variant.name}: {_explain(error, f'{group}.')}") from None
+        return self.model_copy(update=update)
 
     @classmethod
     def settings_customise_sources(
@@ -632,10 +732,11 @@ def _nest(flags: dict[str, str]) -> dict[str, Any]:
     return nested
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    """What is wrong, by dotted names. prefix: of the group, where the error is one group's."""
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name = prefix + ".".join(str(part) for part in problem["loc"])
         # Settings that do not go together: the message names them.
         if problem["type"] == "value_error" and "." not in name:
             lines.append(problem["msg"].removeprefix("Value error, "))

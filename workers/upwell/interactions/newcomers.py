@@ -19,17 +19,13 @@ from upwell.ranking.slate import Caps, fits
 class Newcomers:
     """Of one worker; what every worker has counted is in `impressions`."""
 
-    def __init__(self, profiles: Profiles, impressions: FirstImpressions, places: int) -> None:
-        """
-        Args:
-            places: of a slate. The first is never given away.
-        """
+    def __init__(self, profiles: Profiles, impressions: FirstImpressions) -> None:
         self._profiles = profiles
         self._impressions = impressions
-        self._places = places
 
     def placed(
         self,
+        places: int,
         slots: Sequence[int],
         slates: list[Chosen],
         gone: Sequence[NDArray[np.int32]],
@@ -40,6 +36,7 @@ class Newcomers:
         """The slates as they are to be published.
 
         Args:
+            places: of a slate. The first is never given away.
             slots, slates, gone, interests: of u users, as `Ranker.rank` takes and makes them.
             shown: this batch's impressions by item; what is published here is added.
             caps: that a place given away does not break either.
@@ -56,21 +53,19 @@ class Newcomers:
         barred = []
         for slate, own, seen in zip(slates, gone, before, strict=True):
             held = np.isin(owed, slate.rows)
-            if held.any() or self._places == 1:
+            if held.any() or places == 1:
                 barred.append(np.arange(len(owed)))  # it has one, which earned its place
             else:
                 bar = np.isin(owed, own) | np.array([item in seen for item in ids])
                 if caps is not None:
-                    bar |= ~fits(caps, slate.rows[: self._places - 1], owed)
+                    bar |= ~fits(caps, slate.rows[: places - 1], owed)
                 barred.append(np.flatnonzero(bar))
         chosen = self._impressions.choose(interests, catalogue.vectors[owed], left, barred)
         found = []
         for user, (slot, earned, at) in enumerate(zip(slots, slates, chosen.tolist(), strict=True)):
             slate = earned
             if at != NOBODY:
-                slate = profiles.ranker.with_last(
-                    earned, self._places, profiles.recent, slot, int(owed[at]), interests[user]
-                )
+                slate = profiles.ranker.with_last(earned, places, profiles.recent, slot, int(owed[at]), interests[user])
             for row in np.intersect1d(slate.rows, owed).tolist():
                 if (item := catalogue.ids[row]) not in before[user]:
                     shown[item] = shown.get(item, 0) + 1

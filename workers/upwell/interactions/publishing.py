@@ -18,9 +18,9 @@ from upwell.events.hashing import identifier
 from upwell.interactions.groupings import Groupings
 from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
+from upwell.interactions.policies import Policies, Policy
 from upwell.interactions.profiles import Profiles, Shown
 from upwell.interactions.rulebook import Rulebook
-from upwell.interactions.shaping import Shaping
 from upwell.interactions.slate import ranked_items
 from upwell.interactions.watch import Watch
 from upwell.ranking.arms import Arms
@@ -63,17 +63,17 @@ class Rankings:
         arms: Arms,
         impressions: FirstImpressions,
         rulebook: Rulebook,
-        shaping: Shaping,
+        policies: Policies,
         groupings: Groupings,
     ) -> None:
         self._settings = settings
         self._profiles = profiles
         self._arms = arms
         self._rulebook = rulebook
-        self._shaping = shaping
+        self._policies = policies
         self._groupings = groupings
         self.watch = Watch(profiles.ranker)
-        self.newcomers = Newcomers(profiles, impressions, settings.ranking.slate)
+        self.newcomers = Newcomers(profiles, impressions)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
         self._triggers = topics.real(settings.kafka, topics.TRIGGERS["normal"])
 
@@ -89,17 +89,21 @@ class Rankings:
         """
         if not touched:
             return []
-        ranked, liked = self._score([user.slot for user in touched], shown)
+        ranked: dict[int, tuple[str, list[RankedItem], NDArray[np.int64]]] = {}
+        for policy, at in self._policies.split([user.user_id for user in touched]):
+            slates, liked = self._score(policy, [touched[n].slot for n in at], shown)
+            for n, items, own in zip(at, slates, liked, strict=True):
+                ranked[n] = policy.variant, items, own
         now = time.time_ns() // 1_000_000
         found: list[Output] = []
-        for user, items, own in zip(touched, ranked, liked, strict=True):
-            found += self._publish(user, items, own, model_version, cause or user.cause, now)
+        for n, user in enumerate(touched):
+            found += self._publish(user, *ranked[n], model_version, cause or user.cause, now)
         return found
 
     def _score(
-        self, slots: list[int], shown: dict[str, int] | None
+        self, policy: Policy, slots: list[int], shown: dict[str, int] | None
     ) -> tuple[list[list[RankedItem]], list[NDArray[np.int64]]]:
-        """Slates of users as published, and the rows that each of them liked, oldest first, vectors known."""
+        """Slates of users of one policy as published, and the rows that each of them liked, oldest first, vectors known."""
         catalogue, profiles = self._profiles.catalogue, self._profiles
         gone, liked, force = [], [], self._rulebook.in_force
         for slot in slots:
@@ -108,7 +112,7 @@ class Rankings:
             liked.append(events["row"][(events["weight"] > 0) & (events["applied"] == 1)].astype(np.int64))
         ranker, times = profiles.ranker, profiles.event_times[slots]
         ranker.fit()
-        interests = self._interests(slots, liked)
+        interests = self._interests(policy, slots, liked)
         best = ranker.rank(
             profiles.recent,
             slots,
@@ -116,11 +120,12 @@ class Rankings:
             gone,
             interests,
             catalogue.ties,
-            self._shaping.depth(force),
+            policy.shaping.depth(force),
         )
-        slates = [one.take(at) for one, at in zip(best, self._shaping.slates(best, liked, force), strict=True)]
+        slates = [one.take(at) for one, at in zip(best, policy.shaping.slates(best, liked, force), strict=True)]
         if shown is not None:
-            slates = self.newcomers.placed(slots, slates, gone, interests, shown, force.caps if force else None)
+            caps = force.caps if force else None
+            slates = self.newcomers.placed(policy.ranking.slate, slots, slates, gone, interests, shown, caps)
         self.watch.ranked([slate.rows for slate in slates])
         return [
             ranked_items(
@@ -134,9 +139,9 @@ class Rankings:
             for slate, slot, own, now in zip(slates, slots, liked, times.tolist(), strict=True)
         ], liked
 
-    def _interests(self, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+    def _interests(self, policy: Policy, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:
         """[u, d] float32, what the vectors of items of few events are compared with."""
-        catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, self._settings.ranking
+        catalogue, profiles, ranking = self._profiles.catalogue, self._profiles, policy.ranking
         recent = recent_interest(catalogue.vectors, liked, ranking.recent)
         taste = unit(profiles.vectors[slots])
         return np.float32(ranking.weight_taste) * taste + np.float32(ranking.weight_recent) * recent
@@ -144,6 +149,7 @@ class Rankings:
     def _publish(
         self,
         user: Touched,
+        variant: str,
         items: list[RankedItem],
         liked: NDArray[np.int64],
         model_version: str,
@@ -166,6 +172,7 @@ class Rankings:
             model_version=model_version,
             event_time=int(profiles.event_times[slot]),
             publish_time=now,
+            variant=variant,
         )
         headers = user.trace
         key = user.user_id.encode()

@@ -33,12 +33,12 @@ from upwell.interactions.counts import Counts
 from upwell.interactions.groupings import Groupings
 from upwell.interactions.lessons import Taught
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
+from upwell.interactions.policies import Policies
 from upwell.interactions.profiles import OtherModel, Profiles
 from upwell.interactions.publishing import Rankings, Touched
 from upwell.interactions.rate import Rate
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
 from upwell.interactions.rulebook import Rulebook
-from upwell.interactions.shaping import Shaping
 from upwell.interactions.slate import had
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
@@ -79,7 +79,7 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     ranker = Ranker(catalogue, settings.ranking.weight_content, tuning)
     impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
     statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
-    groupings = Groupings(catalogue, settings.shaping.calibration > 0)
+    groupings = Groupings(catalogue, any(own.shaping.calibration > 0 for own in settings.by_variant().values()))
     rulebook = Rulebook(settings, catalogue, ranker, groupings)
     with database.pool(settings.postgres) as connections:
         features = FeatureReader(settings, catalogue, ModelStore(connections))
@@ -95,9 +95,9 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
         write_behind = WriteBehind(store, settings.profiles.flush_ms / 1000, settings.profiles.flush_rows)
         ownership = Ownership(store, profiles, write_behind)
         ownership.bus = bus = TransactionalConsumer(kafka, WORKER, slot, [name], ownership)
-        shaping = Shaping(settings, catalogue, groupings)
+        policies = Policies(settings, catalogue, groupings)
         pipeline = Pipeline(
-            settings, bus, ownership, profiles, write_behind, features, statistics, rulebook, shaping, groupings
+            settings, bus, ownership, profiles, write_behind, features, statistics, rulebook, policies, groupings
         )
         try:
             while not stop:
@@ -127,7 +127,7 @@ class Pipeline:
         features: FeatureReader,
         statistics: StatisticsReader,
         rulebook: Rulebook,
-        shaping: Shaping,
+        policies: Policies,
         groupings: Groupings,
     ) -> None:
         self.settings = settings
@@ -140,7 +140,7 @@ class Pipeline:
         self.rulebook = rulebook
         self.groupings = groupings
         self.rankings = Rankings(
-            settings, profiles, statistics.arms, statistics.impressions, rulebook, shaping, groupings
+            settings, profiles, statistics.arms, statistics.impressions, rulebook, policies, groupings
         )
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
