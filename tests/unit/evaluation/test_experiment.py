@@ -16,7 +16,9 @@ from upwell.evaluation.experiment import (
     mixture,
     report,
     shares_as_planned,
+    sharing,
     table,
+    words,
 )
 
 PLANNED, ALPHA = 2_000, 0.05
@@ -116,14 +118,47 @@ def test_users_that_were_not_shared_out_as_planned_are_seen_at_any_look():
     assert shares_as_planned([60, 40], [0.5, 0.5]) == pytest.approx(min(1, 1 / ratio))
 
 
+def test_how_users_were_shared_out_is_told_at_any_look_and_by_chi_square():
+    even, uneven = (sharing(["control", "new"], users, [0.6, 0.3]) for users in ([1_210, 590], [1_000, 1_000]))
+    assert (even["as_planned"], uneven["as_planned"]) == (True, False)
+    chance = stats.chi2.sf((1_210 - 1_200) ** 2 / 1_200 + (590 - 600) ** 2 / 600, 1)
+    assert even["chi_square_p"] == pytest.approx(chance)
+    assert uneven["chi_square_p"] < uneven["p"] < 1e-3
+    assert even["planned"] == {"control": 0.6, "new": 0.3}
+    assert sharing(["control", "new"], [0, 0], [0.6, 0.3])["as_planned"]
+
+
+def test_a_rate_is_of_all_events_and_varies_as_users_do():
+    """Users of many events have lower rates: the mean of users' rates is another one."""
+    rng = np.random.default_rng(7)
+
+    def users(count: int) -> tuple[np.ndarray, np.ndarray]:
+        targets = rng.integers(0, 12, count)
+        return rng.binomial(targets, rng.beta(2, 4, count) / (1 + (targets > 6))).astype(float), targets.astype(float)
+
+    hits, targets = users(2_000)
+    found = Outcomes.of_rate(hits, targets)
+    assert found.mean == pytest.approx(hits.sum() / targets.sum())
+    rates = [(again := users(2_000))[0].sum() / again[1].sum() for _ in range(400)]
+    assert np.sqrt(found.variance / found.users) == pytest.approx(np.std(rates), rel=0.12)
+    assert Outcomes.of_rate(np.zeros(3), np.zeros(3)) == Outcomes(0, 0.0, 0.0)
+
+
 def test_the_report_says_what_can_be_said():
     rng = np.random.default_rng(6)
-    outcomes = [Outcomes.of((rng.random(users) < 0.2).astype(float)) for users in (3_000, 50)]
-    found = report(["control", "new"], outcomes, [0.984, 0.016])
+    few, low, high = (
+        Outcomes.of((rng.random(users) < rate).astype(float)) for users, rate in ((50, 0.2), (3_000, 0.2), (3_000, 0.3))
+    )
+    found = report(["control", "new", "better"], [low, few, high])
     assert json.loads(json.dumps(found))["variants"][0]["low"] is None
-    assert found["shares_as_planned"]
-    assert table(found)[2][-1] == "open"
-    uneven = report(["control", "new"], [outcomes[0]] * 2, [0.9, 0.1])
-    assert not uneven["shares_as_planned"]
-    assert table(uneven)[2][-1] == "users not shared out as planned"
-    assert len({len(row) for row in table(uneven)}) == 1
+    assert [row[-1] for row in table(found)[1:]] == ["control", "open", "better"]
+    assert len({len(row) for row in table(found)}) == 1
+    new, better = words(found, "likings a user")
+    assert new == "new against control: not decided; 50 and 3,000 users whose time is over, 100 of each are the least"
+    assert better.startswith("better against control: decided, better; 0.299 likings a user against 0.193")
+    (alike,) = words(report(["control", "same"], [low, low]), "likings a user")
+    assert "not decided" in alike
+    none = Outcomes(1_000, 0.0, 0.0)
+    assert words(report(["control", "same"], [none, none]), "likings a user")[0].endswith(
+        "are the same for all of them"
+    )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from upwell.evaluation import served_joins
+from upwell.evaluation import served_joins, served_variants
 from upwell.evaluation.recorded import Recorded
 from upwell.evaluation.served import Plan, evaluate, gain, periods
 from upwell.evaluation.served_drift import TARGETS, moves
 from upwell.evaluation.served_log import Feature, Published, Served, _Item, _Reason, arrays, brief
 from upwell.events.contracts import Interaction
+from upwell.ranking.variants import Experiment
 from upwell.settings import Events
 
 ITEMS = [f"i{n}" for n in range(20)]
@@ -196,7 +199,101 @@ def test_variants_are_compared_by_users_whose_time_is_over() -> None:
     assert new["mean"] == pytest.approx(4.5, abs=0.2)
     assert any("1 users changed" in note for note in found.notes)
     assert any("1 users had their first" in note for note in found.notes)
-    assert found.experiment["shares_as_planned"]
+    assert found.experiment["sharing"]["users"] == {"old": 201, "new": 199}
+    assert found.experiment["sharing"]["as_planned"]
+    assert found.experiment["decided"]
+    assert found.experiment["in_words"][0].startswith("new against old: decided, better; 4.")
+    rate = found.experiment["hit_rate"]
+    assert rate["variants"][0]["mean"] == pytest.approx(4.5 / 5, abs=0.04)
+    assert rate["control"]["mean"] == pytest.approx(0.5 / 5, abs=0.04)
+    assert found.experiment["click_through"] is None
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_users_that_were_not_shared_out_as_planned_raise_an_alarm_and_nothing_is_decided() -> None:
+    happened, slates = crowd(400, 0.5)
+    for user, slate in enumerate(slates):
+        slate.variant = "new" if user % 2 == 0 else "old"
+    served_so = served(happened, slates)
+    found = evaluate(served_so, Plan(window_s=0.5, shares={"old": 0.8, "new": 0.2}))
+    assert "experiment: users were not shared out as planned" in found.alarms
+    assert found.experiment is not None
+    assert (found.experiment["decided"], len(found.experiment["in_words"])) == (False, 1)
+    unknown = evaluate(served_so, Plan(window_s=0.5)).experiment
+    assert unknown is not None
+    assert unknown["sharing"] is None
+    assert evaluate(served_so, Plan(shares={"other": 0.5, "another": 0.5})).experiment is None
+    some = evaluate(served_so, Plan(shares={"old": 0.5, "other": 0.5}))
+    assert any("left out: new" in note for note in some.notes)
+
+
+def test_click_through_of_variants_is_of_what_their_users_were_shown() -> None:
+    happened, slates = [], []
+    for user in range(400):
+        slate = ranking(f"u{user}", 10, ITEMS[:4], variant="new" if user % 2 else "old")
+        slates.append(slate)
+        happened += [
+            event(f"u{user}", 20, item, "impression", ranking_id=slate.ranking_id)
+            for item in ITEMS[: 2 if user % 3 else 4]
+        ]
+        if user % 8 == 1:
+            happened.append(event(f"u{user}", 30, ITEMS[1], ranking_id=slate.ranking_id))
+    happened += [event("u0", 5_000, ITEMS[0], ranking_id="u0-10")]  # too late
+    found = evaluate(served(happened, slates), Plan(window_s=1, shares={"old": 0.5, "new": 0.5})).experiment
+    assert found is not None
+    shown = sum(2 if user % 3 else 4 for user in range(1, 400, 2))
+    assert found["click_through"]["control"]["mean"] == 0
+    assert found["click_through"]["variants"][0]["mean"] == pytest.approx(50 / shown)
+
+
+def test_two_of_a_kind_are_not_told_apart_however_often_a_log_is_looked_at() -> None:
+    """One log, shared out again and again by the worker's arithmetic, and looked at while it grows."""
+    rng = np.random.default_rng(8)
+    users, length = 600, 6
+    happened, slates = [], []
+    for user, (likely, likings) in enumerate(
+        zip(rng.beta(1, 3, users), rng.integers(0, length + 1, users), strict=True)
+    ):
+        slates.append(ranking(f"u{user}", 100 * user, ITEMS[:length]))
+        for n in range(likings):
+            item = ITEMS[n] if rng.random() < likely else ITEMS[n + 10]
+            at, named = 100 * user + 1 + n, f"u{user}-{100 * user}"
+            happened.append(event(f"u{user}", at, item, "impression", ranking_id=named))
+            happened.append(event(f"u{user}", at, item, ranking_id=named))
+    whole = served(happened, slates)
+    rankings, events = whole.rankings, whole.events
+    ranking_of = served_joins.seen(rankings, events)
+    judged = served_joins.news(events) & events.liked & (ranking_of >= 0)
+    place = served_joins.places(rankings, ranking_of, events.item)
+    keys = rng.integers(0, 2**63, users).astype(np.uint64)
+    plan = Plan(window_s=0.05, planned=400, shares={"one": 0.5, "other": 0.5})
+
+    def told_apart(salt: int) -> list[bool]:
+        variant = Experiment(salt, ["one", "other"], [0.5, 0.5]).variants(keys)[rankings.user]
+        found = np.zeros(4, bool)
+        for until in range(100 * 250, 100 * users + 1, 100 * 25):
+            e, r = np.searchsorted(events.logged, until), np.searchsorted(rankings.published, until)
+            by_then = replace(
+                whole,
+                rankings=cut(replace(rankings, variant=variant), int(r)),
+                events=cut(events, int(e)),
+                variants=["one", "other"],
+            )
+            seen = served_variants.compare(by_then, plan, judged[:e], place[:e], [])
+            assert seen is not None
+            figures = [seen, seen["hit_rate"], seen["click_through"]]
+            found |= [*(each["variants"][0]["p"] < 0.05 for each in figures), not seen["sharing"]["as_planned"]]
+        return found.tolist()
+
+    runs = 100
+    rates = np.mean([told_apart(salt) for salt in range(runs)], axis=0)
+    assert (rates <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)).all(), rates
+
+
+def cut(records: Any, count: int) -> Any:
+    """The first records of some."""
+    arrays_of = {name: getattr(records, name) for name in records.__dataclass_fields__}
+    return replace(records, **{name: each[:count] for name, each in arrays_of.items() if isinstance(each, np.ndarray)})
 
 
 def test_a_hit_rate_that_falls_is_noticed_and_a_steady_one_is_not() -> None:

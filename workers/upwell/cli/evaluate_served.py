@@ -73,7 +73,8 @@ def served(
         _say(f"{count:,} rankings, {len(read.events.user):,} events")
         if not count:
             exits.fail(exits.CONFIG, "there are no rankings in this stretch")
-        found = judge.evaluate(read, judge.Plan(3600 * window, planned, tolerance=tolerance))
+        shares = {variant.name: variant.share for variant in settings.experiment.variants}
+        found = judge.evaluate(read, judge.Plan(3600 * window, planned, shares, tolerance))
         if report is not None:
             from upwell.evaluation import served_report
 
@@ -96,7 +97,7 @@ def _tables(found: ServedEvaluation) -> None:
     from rich.table import Table
 
     from upwell.cli.tables import whole
-    from upwell.evaluation import experiment
+    from upwell.evaluation import served_variants
     from upwell.evaluation.served_report import headlines, number
 
     console = Console(highlight=False, soft_wrap=True)
@@ -112,14 +113,15 @@ def _tables(found: ServedEvaluation) -> None:
             table.add_row(group.kind, group.name, number(own.mean, 3), number(own.gap, 3), interval, f"{own.users:,}")
         console.print()
         whole(table)
-    if found.experiment is not None:
-        head, *rows = experiment.table(found.experiment)
-        table = Table(*head, box=None, pad_edge=False)
+    for title, (head, *rows) in served_variants.tables(found.experiment) if found.experiment else []:
+        table = Table(title, *head[1:], box=None, pad_edge=False)
         for row in rows:
             table.add_row(*row)
         console.print()
         whole(table)
     console.print()
+    for sentence in found.experiment["in_words"] if found.experiment else []:
+        console.print(sentence, markup=False)
     for alarm in found.alarms:
         console.print(f"ALARM {alarm}", markup=False)
     for note in [*found.notes, *found.drift.lacking]:

@@ -14,7 +14,8 @@ estimated, so this holds for many users and is asymptotic (Waudby-Smith et al. 2
 T is fixed in units of one user's variance, so that the interval is narrowest at a number of users planned beforehand.
 
 **An observation is a user, once and finished**: such as the likes within a week of the first slate. Slates of one user are
-not independent, and an outcome that still grows is no observation.
+not independent, and an outcome that still grows is no observation. A rate over events, such as hits of targets, is compared
+by its linearisation in users (`Outcomes.of_rate`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
+from scipy.stats import chisquare
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +50,16 @@ class Outcomes:
     def of(values: Floats) -> Outcomes:
         """Of users' outcomes, [n]."""
         return Outcomes(len(values), float(values.sum()), float(np.square(values).sum()))
+
+    @staticmethod
+    def of_rate(hits: Floats, targets: Floats) -> Outcomes:
+        """Of the rate of users' hits in their targets, each [n]: the mean is sum(hits) / sum(targets), the variance that of the
+        delta method, in which users are what is sampled (Deng, Knoblich and Lu 2018, "Applying the delta method in metric
+        analytics"). Such outcomes cannot be added up."""
+        if not targets.sum():
+            return Outcomes(0, 0.0, 0.0)
+        rate = hits.sum() / targets.sum()
+        return Outcomes.of(rate + (hits - rate * targets) / targets.mean())
 
     def __add__(self, other: Outcomes) -> Outcomes:
         return Outcomes(self.users + other.users, self.total + other.total, self.squares + other.squares)
@@ -161,20 +173,47 @@ def shares_as_planned(users: Sequence[int], shares: Sequence[float]) -> float:
     return float(np.exp(-max(0.0, ratio)))
 
 
+def sharing(names: Sequence[str], users: Sequence[int], shares: Sequence[float]) -> dict[str, Any]:
+    """Whether users were shared out as planned, JSON-able.
+
+    `p` holds at every look, and is what says so; `chi_square_p` is Pearson's, of one look at a number of users fixed before.
+    """
+    p = shares_as_planned(users, shares)
+    expected = np.array(shares) / sum(shares) * sum(users)
+    once = float(chisquare(users, expected).pvalue) if sum(users) else 1.0
+    return {
+        "users": dict(zip(names, users, strict=True)), "planned": dict(zip(names, shares, strict=True)),
+        "p": p, "chi_square_p": once, "as_planned": p >= UNEVEN,
+    }  # fmt: skip
+
+
 def report(
-    names: Sequence[str],
-    outcomes: Sequence[Outcomes],
-    shares: Sequence[float],
-    planned: int = 10_000,
-    alpha: float = 0.05,
+    names: Sequence[str], outcomes: Sequence[Outcomes], planned: int = 10_000, alpha: float = 0.05
 ) -> dict[str, Any]:
-    """All of it, JSON-able: the control, every variant against it, and whether users were shared out as planned."""
-    shared = shares_as_planned([each.users for each in outcomes], shares)
+    """One measure, JSON-able: the control, and every variant against it."""
     return {
         "control": {"variant": names[0], "users": outcomes[0].users, "mean": outcomes[0].mean},
         "variants": [each.as_dict() for each in compare(names, outcomes, planned, alpha)],
-        "alpha": alpha, "planned_users": planned, "shares_p": shared, "shares_as_planned": shared >= UNEVEN,
+        "alpha": alpha, "planned_users": planned,
     }  # fmt: skip
+
+
+def words(found: dict[str, Any], of: str) -> list[str]:
+    """What a report says, a sentence for each variant. of: what is measured, such as `likings a user`."""
+    control, said = found["control"], []
+    for each in found["variants"]:
+        against_it = f"{each['variant']} against {control['variant']}"
+        if each["low"] is None:
+            counts = f"{each['users']:,} and {control['users']:,} users"
+            few = min(each["users"], control["users"]) < LEAST
+            why = f"{LEAST} of each are the least" if few else f"{of} are the same for all of them"
+            said.append(f"{against_it}: not decided; {counts} whose time is over, {why}")
+            continue
+        means = f"{each['mean']:.3g} {of} against {control['mean']:.3g}"
+        between = f"the difference lies between {each['low']:+.3g} and {each['high']:+.3g}, p = {each['p']:.2g}"
+        verdict = "not decided" if each["verdict"] == "open" else f"decided, {each['verdict']}"
+        said.append(f"{against_it}: {verdict}; {means}, {between}")
+    return said
 
 
 def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -189,6 +228,6 @@ def table(found: dict[str, Any]) -> list[tuple[str, ...]]:
         relative = f"{each['difference'] / control['mean']:+.1%}" if control["mean"] else ""
         rows.append((
             each["variant"], f"{each['users']:,}", f"{each['mean']:.4f}", f"{each['difference']:+.4f}", interval, relative,
-            f"{each['p']:.3g}", each["verdict"] if found["shares_as_planned"] else "users not shared out as planned",
+            f"{each['p']:.3g}", each["verdict"],
         ))  # fmt: skip
     return rows

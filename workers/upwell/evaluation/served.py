@@ -7,14 +7,13 @@ user had before it. Nothing here is a promise of causes: people who were shown a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.evaluation import experiment, served_joins
+from upwell.evaluation import served_joins, served_variants
 from upwell.evaluation.content_measures import wilson
 from upwell.evaluation.ranking import COLD
 from upwell.evaluation.served_drift import Drift, drift
@@ -42,7 +41,7 @@ class Plan:
     planned: int = 10_000
     """Users of each variant at which intervals are to be narrowest."""
     shares: dict[str, float] = field(default_factory=dict)
-    """Of users by variant, as planned; empty: not known, and all alike."""
+    """Of users by variant as planned, the control first; empty: not known, and not compared with what came."""
     tolerance: float = 0.2
     """A group raises an alarm that is surely below the others by more than this part of their hit rate: the four-fifths rule
     (Uniform Guidelines on Employee Selection Procedures 1978), beyond chance."""
@@ -124,8 +123,9 @@ class ServedEvaluation:
             for group in self.groups
             if group.alarm
         ]
-        shares = self.experiment is not None and not self.experiment["shares_as_planned"]
-        return worse + self.drift.alarms + (["experiment: users were not shared out as planned"] if shares else [])
+        shared = self.experiment and self.experiment["sharing"]
+        uneven = ["experiment: users were not shared out as planned"] if shared and not shared["as_planned"] else []
+        return worse + self.drift.alarms + uneven
 
     def as_dict(self) -> dict[str, Any]:
         served, slate = self.served, self.served.rankings.slate
@@ -206,7 +206,7 @@ def evaluate(served: Served, plan: Plan = Plan()) -> ServedEvaluation:
         cold=hits[before < COLD],
         groups=groups(served, hits, users, plan.tolerance),
         drift=drift(rankings, events, hits, at),
-        experiment=_experiment(served, plan, place, new, notes),
+        experiment=served_variants.compare(served, plan, judged, place, notes),
         staleness=staleness,
         delay=_delay(served),
         unjudged=int((new & (ranking < 0)).sum()),
@@ -312,53 +312,12 @@ def _exposure(served: Served, middle: int) -> tuple[exposure.Shares, exposure.Sh
 
 def _clicks(served: Served) -> list[tuple[int, int]] | None:
     """By position: impressions that name a ranking, each once, and those of them that were liked there."""
-    events, rankings = served.events, served.rankings
-    place = served_joins.places(rankings, events.ranking, events.item)
-    width = rankings.slate.shape[1]
-    key = events.ranking * width + place
-    shown = np.unique(key[events.shown & (place >= 0)])
-    if not len(shown):
+    width = served.rankings.slate.shape[1]
+    places = served_joins.clicks(served.rankings, served.events, np.ones(len(served.events.user), bool))
+    if not len(places[0]):
         return None
-    taken = np.intersect1d(shown, key[events.liked & (place >= 0)])
-    each = [np.bincount(keys % width, minlength=width).tolist() for keys in (shown, taken)]
+    each = [np.bincount(keys % width, minlength=width).tolist() for keys in places]
     return list(zip(*each, strict=True))
-
-
-def _experiment(
-    served: Served, plan: Plan, place: Ints, new: NDArray[np.bool_], notes: list[str]
-) -> dict[str, Any] | None:
-    """Variants compared by what each user liked from the slates, within a time after the first one."""
-    rankings, events = served.rankings, served.events
-    inside = rankings.variant >= 0
-    names = sorted({served.variants[n] for n in np.unique(rankings.variant[inside])}, key=_order(plan))
-    if len(names) < 2:
-        return None
-    first, last = np.full((2, served.users), -1, np.int64)
-    begun = np.full(served.users, np.iinfo(np.int64).max)
-    number = np.array([names.index(name) if name in names else -1 for name in served.variants])
-    user, variant = rankings.user[inside], number[rankings.variant[inside]]
-    first[user[::-1]], last[user] = variant[::-1], variant
-    np.minimum.at(begun, user, rankings.published[inside])
-    end = int(events.logged.max(initial=0))
-    window = int(plan.window_s * 1000)
-    moved = (first != last) & (first >= 0)
-    finished = (first >= 0) & ~moved & (begun <= end - window)
-    counted = new & (place >= 0) & (events.logged >= begun[events.user])
-    counted &= events.logged - np.minimum(begun[events.user], events.logged) < window
-    outcome = np.bincount(events.user[counted], minlength=served.users).astype(np.float64)
-    if moved.any():
-        notes.append(f"{int(moved.sum())} users changed their variant and are left out")
-    if unfinished := int(((first >= 0) & ~moved & ~finished).sum()):
-        notes.append(f"{unfinished} users had their first ranking under a variant less than {plan.window_s:g} s ago")
-    outcomes = [experiment.Outcomes.of(outcome[finished & (first == n)]) for n in range(len(names))]
-    shares = [plan.shares.get(name, 0) or 1 / len(names) for name in names]
-    return experiment.report(names, outcomes, shares, plan.planned) | {"window_s": plan.window_s}
-
-
-def _order(plan: Plan) -> Any:
-    """The control, which the settings name first, comes first; without settings by name."""
-    named: Sequence[str] = list(plan.shares)
-    return lambda name: (named.index(name) if name in named else len(named), name)
 
 
 def _delay(served: Served) -> dict[str, float] | None:

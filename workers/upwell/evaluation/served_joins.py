@@ -60,6 +60,22 @@ def places(rankings: Rankings, ranking: Ints, item: Ints) -> Ints:
     return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
+def clicks(rankings: Rankings, events: Happened, among: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Places that were shown, and those of them whose item was liked there, by events that name the ranking.
+
+    Args:
+        among: [e] the events that are looked at.
+
+    Returns:
+        Each place once, ascending, as ranking * k + place, of k places of a slate.
+    """
+    place = places(rankings, events.ranking, events.item)
+    key = events.ranking * rankings.slate.shape[1] + place
+    there = among & (place >= 0)
+    shown = np.unique(key[events.shown & there])
+    return shown, np.intersect1d(shown, key[events.liked & there])
+
+
 def taken_before(rankings: Rankings, events: Happened) -> tuple[Ints, Ints]:
     """Of every place of every ranking, how many events its item had had by then; and how many all items had had.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from upwell.evaluation import experiment, page
+from upwell.evaluation import page, served_variants
 from upwell.evaluation.served import PERCENTILES, ServedEvaluation
 from upwell.evaluation.served_plots import plots
 
@@ -34,7 +34,7 @@ def write(found: ServedEvaluation, path: Path) -> None:
             for n in np.argsort(-shares.exposure, kind="stable")[:LARGEST]
         ],
         delays=_delays(found),
-        variants=experiment.table(found.experiment) if found.experiment else [],
+        variants=served_variants.tables(found.experiment) if found.experiment else [],
         number=number,
     )  # fmt: skip
 
