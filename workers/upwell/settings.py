@@ -277,6 +277,7 @@ SHARED: Final = {
     "ranking.emit": "a worker's batches hold users of all variants",
     "ranking.weight_content": "the ranker holds one for all users",
     "ranking.unknown_items": "what is learned of such items is learned of all users together",
+    "ranking.learned_items": "it bounds what is learned of all users together",
     "ranking.reissue_ms": "a worker re-issues for all users at once",
     "events": "all users' events teach the one ranking, each by its weight",
     "items": "an item is embedded once, for all users",
