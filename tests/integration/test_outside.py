@@ -9,8 +9,9 @@ from confluent_kafka import Producer
 
 from support import eventually
 from upwell.bus import clients, topics
-from upwell.bus.consumer import Output, TransactionalConsumer
+from upwell.bus.consumer import TransactionalConsumer
 from upwell.bus.topics import Topic
+from upwell.bus.transactions import Output
 from upwell.evaluation.drain import Drain
 from upwell.evaluation.reader import Reader
 from upwell.evaluation.verify import judge

@@ -6,11 +6,9 @@ the partitions start again where their owner says, and `Aborted` tells the worke
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -20,37 +18,20 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    Producer,
     TopicPartition,
 )
 
 from upwell.bus import clients
 from upwell.bus.errors import Aborted, Fenced, Inconsistent, Unavailable
+from upwell.bus.transactions import PATIENCE_S, Output, Transactions
 from upwell.settings import Kafka
 
 log = structlog.get_logger("upwell.bus")
-
-TRANSACTION_PATIENCE_S = 120.0
-"""How long a transaction's calls are retried before the batch is given up and read again."""
-
-
-STUCK_S = 6.0
-"""How long one sending of offsets may take; librdkafka does not always keep the timeout that it is given."""
-CALL_TIMEOUT_S = 10.0
 
 
 class Partition(NamedTuple):
     topic: str
     number: int
-
-
-class Output(NamedTuple):
-    """One record to publish. `value` None is a tombstone."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]] | None = None
 
 
 @dataclass(slots=True)
@@ -72,38 +53,6 @@ class Owner(Protocol):
         """Let go of the partitions: `lost` means that somebody else may own them already, so write nothing."""
 
 
-class _Stuck(Exception):
-    """A call into librdkafka does not come back."""
-
-
-def _bounded(call: Callable[..., None], *args: Any) -> None:
-    """Call in a thread of its own, for a bounded time.
-
-    `send_offsets_to_transaction` can ignore its timeout and wait for ever when the group coordinator goes away in between
-    (librdkafka issues 5456 and 5511). The thread is then left behind with its producer.
-
-    Raises:
-        _Stuck: no answer within `STUCK_S`.
-    """
-    outcome: SimpleQueue[BaseException | None] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            call(*args)
-        except BaseException as error:
-            outcome.put(error)
-        else:
-            outcome.put(None)
-
-    threading.Thread(target=work, daemon=True, name="transaction").start()
-    try:
-        error = outcome.get(timeout=STUCK_S)
-    except Empty:
-        raise _Stuck from None
-    if error is not None:
-        raise error
-
-
 @dataclass
 class TransactionalConsumer:
     """A group member and its transactional producer. Not thread-safe: one thread polls and commits."""
@@ -118,7 +67,7 @@ class TransactionalConsumer:
 
     def __post_init__(self) -> None:
         self._consumer = clients.group_consumer(self.kafka, self.worker, self.slot)
-        self._producer = self._new_producer()
+        self._transactions = Transactions(self.kafka, self.worker, self.slot)
         self._assignments = 0
         self._consumer.subscribe(
             list(self.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -170,7 +119,7 @@ class TransactionalConsumer:
             TopicPartition(p.topic, p.number, offset, (metadata or {}).get(p, ""))
             for p, offset in batch.positions.items()
         ]
-        self._transaction(outputs, offsets, batch.group_metadata)
+        self._transactions.commit(outputs, offsets, batch.group_metadata)
 
     def publish(self, outputs: Iterable[Output], positions: dict[Partition, int], note: str = "") -> None:
         """Publish what no input record caused.
@@ -186,82 +135,6 @@ class TransactionalConsumer:
         metadata = self._consumer.consumer_group_metadata()
         self.commit(Batch([], positions, metadata), outputs, dict.fromkeys(positions, note))
 
-    def _transaction(self, outputs: Iterable[Output], offsets: list[TopicPartition], metadata: Any) -> None:
-        producer = self._producer
-        try:
-            producer.begin_transaction()
-            for output in outputs:
-                self._produce(producer, output)
-            # Flushing first leaves nothing for commit_transaction to wait for: its own wait polls in steps of 100 ms.
-            producer.flush()
-            self._retrying(_bounded, producer.send_offsets_to_transaction, offsets, metadata)
-            self._retrying(producer.commit_transaction)
-        except KafkaException as error:
-            self._give_up(error)
-        except _Stuck as error:
-            log.warning(
-                "transaction.stuck", error="the broker's answer to the offsets never came", again="new producer"
-            )
-            # Of the same id: it ends the old one's transaction, which nobody can commit any more.
-            self._producer = self._new_producer()
-            raise Aborted("the offsets could not be sent") from error
-
-    @staticmethod
-    def _produce(producer: Producer, output: Output) -> None:
-        while True:
-            try:
-                producer.produce(output.topic, output.value, output.key, headers=output.headers)
-            except BufferError:
-                producer.poll(0.05)
-            else:
-                return
-
-    @staticmethod
-    def _retrying(call: Any, *args: Any) -> None:
-        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
-        while True:
-            try:
-                call(*args, CALL_TIMEOUT_S)
-            except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > deadline:
-                    raise
-                log.warning("transaction.retry", error=str(error))
-            else:
-                return
-
-    def _give_up(self, error: KafkaException) -> None:
-        reason: KafkaError = error.args[0]
-        if reason.code() in {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}:
-            raise Fenced(
-                f"slot {self.slot} of {self.worker} was fenced ({reason.str()}): another worker runs in this slot, "
-                "or a transaction outlasted kafka.transaction_timeout_ms"
-            ) from error
-        log.warning("transaction.aborted", error=reason.str())
-        if reason.fatal():
-            self._producer = self._new_producer()
-        else:
-            try:
-                self._producer.abort_transaction(30.0)
-            except KafkaException:
-                # A new producer of the same id ends the old one's transaction, whatever became of it.
-                self._producer = self._new_producer()
-        raise Aborted(reason.str()) from error
-
-    def _new_producer(self) -> Producer:
-        producer = clients.transactional_producer(self.kafka, self.worker, self.slot)
-        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
-        while True:
-            try:
-                producer.init_transactions(10.0)
-            except KafkaException as error:
-                if time.monotonic() > deadline or not error.args[0].retriable():
-                    raise Unavailable(
-                        f"cannot open transactions at {self.kafka.bootstrap_servers}: {error.args[0].str()}"
-                    ) from error
-                log.warning("transaction.wait", error=error.args[0].str())
-            else:
-                return producer
-
     def restart(self, partitions: Iterable[Partition] | None = None) -> None:
         """Take partitions over anew, after an abort or a refused flush: state and position are read back."""
         chosen = [p for p in (partitions if partitions is not None else sorted(self.assigned)) if p in self.assigned]
@@ -274,7 +147,7 @@ class TransactionalConsumer:
         """Stable committed offsets (no pending transaction can move them) and the text stored with them."""
         asked = [TopicPartition(p.topic, p.number) for p in partitions]
         found: dict[Partition, tuple[int | None, str]] = {}
-        deadline = time.monotonic() + TRANSACTION_PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 answer = self._consumer.committed(asked, timeout=15.0)

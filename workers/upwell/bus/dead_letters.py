@@ -6,10 +6,10 @@ import time
 
 from confluent_kafka import Message
 
-from upwell.bus.consumer import Output
 from upwell.bus.headers import Headers
 from upwell.bus.headers import headers as headers_of
 from upwell.bus.topics import dead_letters
+from upwell.bus.transactions import Output
 
 REASON_BYTES = 1000
 

@@ -18,12 +18,13 @@ import structlog
 from confluent_kafka import Message
 
 from upwell.bus import topics
-from upwell.bus.consumer import Batch, Output, Partition, TransactionalConsumer
+from upwell.bus.consumer import Batch, Partition, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
 from upwell.bus.headers import Headers, trace
 from upwell.bus.suspects import ATTEMPTS, MOST_IN_A_ROW, NO_RECORDS_FAULT, words
 from upwell.bus.topics import TRIGGERS, Topic
+from upwell.bus.transactions import Output
 from upwell.content.asking import trigger_of
 from upwell.content.plan import PRIORITIES, TEXT, Budget, Outcome, Pending, Waiting, together
 from upwell.content.progress import MOST_AHEAD, Progress

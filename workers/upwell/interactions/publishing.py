@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upwell.bus import topics
-from upwell.bus.consumer import Output
 from upwell.bus.headers import Headers
 from upwell.bus.topics import Topic
+from upwell.bus.transactions import Output
 from upwell.events.codec import encode
 from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier

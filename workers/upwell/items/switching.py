@@ -13,7 +13,8 @@ from typing import Final
 import psycopg
 import structlog
 
-from upwell.bus.consumer import Output, Partition, TransactionalConsumer
+from upwell.bus.consumer import Partition, TransactionalConsumer
+from upwell.bus.transactions import Output
 from upwell.events.codec import encode
 from upwell.events.contracts import Item, ItemFeatures
 from upwell.inference.errors import InferenceUnavailable, ModelChanged

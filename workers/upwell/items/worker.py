@@ -17,12 +17,13 @@ import structlog
 from confluent_kafka import Message
 
 from upwell.bus import clients, identity, topics
-from upwell.bus.consumer import Batch, Output, TransactionalConsumer
+from upwell.bus.consumer import Batch, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
 from upwell.bus.headers import trace
 from upwell.bus.suspects import Suspects
 from upwell.bus.topics import Topic
+from upwell.bus.transactions import Output
 from upwell.events import validate
 from upwell.events.codec import encode
 from upwell.events.contracts import ContentTrigger, Item, ItemFeatures
