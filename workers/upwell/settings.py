@@ -50,6 +50,7 @@ TOPICS = (
     "contents",
     "statistics",
     "trends",
+    "dlq-settled",
 )
 """Canonical names; `upwell.bus.topics`, which knows more of them, stands above this module, and a test compares."""
 

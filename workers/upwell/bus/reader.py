@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
@@ -80,18 +80,25 @@ class LogReader:
             found += max(high - position, 0)
         return found
 
-    def to_end(self) -> Iterator[list[Message]]:
+    def to_end(self, ends: Mapping[int, int] | None = None, most: int = 5000) -> Iterator[list[Message]]:
         """Batches until every partition's end has been seen once.
+
+        Args:
+            ends: partition to the offset before which its records are wanted: what is written meanwhile is left out.
+            most: records of one batch.
 
         Raises:
             Unavailable: the broker does not answer for `PATIENCE_S`.
         """
         deadline = time.monotonic() + PATIENCE_S
-        while self._behind:
-            batch = self.read(5000, 0.1)
+        while any(self.positions.get(p, 0) < end for p, end in ends.items()) if ends is not None else self._behind:
+            batch = self.read(most, 0.1)
+            if ends is not None:
+                batch = [message for message in batch if message.offset() < ends.get(message.partition(), 0)]
             if batch:
-                deadline = time.monotonic() + PATIENCE_S
                 yield batch
+                # Whoever takes the batches may take his time.
+                deadline = time.monotonic() + PATIENCE_S
             elif time.monotonic() > deadline:
                 raise Unavailable(f"{self.topic}: no end reached and nothing read for {PATIENCE_S:.0f} s")
 

@@ -34,10 +34,20 @@ class Topic(StrEnum):
     CONTENTS = "contents"
     STATISTICS = "statistics"
     TRENDS = "trends"
+    DLQ_SETTLED = "dlq-settled"
 
 
 INPUTS = (Topic.ITEMS, Topic.INTERACTIONS, Topic.REQUESTS, Topic.RULES)
 TRIGGERS = {"high": Topic.TRIGGERS_HIGH, "normal": Topic.TRIGGERS_NORMAL, "low": Topic.TRIGGERS_LOW}
+DEAD_LETTERED = {
+    Topic.ITEMS: "items",
+    Topic.INTERACTIONS: "interactions",
+    Topic.RULES: "interactions",
+    Topic.REQUESTS: "content",
+    **dict.fromkeys(TRIGGERS.values(), "content"),
+    Topic.STATISTICS: "trends",
+}
+"""What has a dead-letter topic, and the worker that writes to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ LAYOUTS: dict[Topic, Layout] = {
     Topic.CONTENTS: Layout(),
     Topic.STATISTICS: Layout(partitions=1),
     Topic.TRENDS: Layout(config={"cleanup.policy": "compact,delete"}),
+    # Compacted without end: a note that expired before its dead letter would let it be written back once more.
+    Topic.DLQ_SETTLED: Layout(partitions=1, config={"cleanup.policy": "compact"}),
 }
 
 
@@ -85,6 +97,11 @@ def real(kafka: Kafka, topic: Topic | str) -> str:
 def dead_letters(name: str) -> str:
     """The dead-letter topic of a real topic name."""
     return f"{name}.dlq"
+
+
+def compacted(topic: Topic) -> bool:
+    """Whether of a key only the newest record counts."""
+    return "compact" in LAYOUTS[topic].config.get("cleanup.policy", "")
 
 
 def create(kafka: Kafka, admin: AdminClient) -> list[str]:
@@ -113,7 +130,7 @@ def create(kafka: Kafka, admin: AdminClient) -> list[str]:
             replication_factor=kafka.replication_factor,
             config={"max.message.bytes": LARGE_DEAD_LETTER},
         )
-        for topic in (*INPUTS, *TRIGGERS.values(), Topic.STATISTICS)
+        for topic in DEAD_LETTERED
     ]
     present = admin.list_topics(timeout=30).topics
     missing = [topic for topic in wanted if topic.topic not in present]

@@ -23,7 +23,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="Topics that Upwell reads and writes.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 
-for module in ("stack", "demo", "ask", "verify", "models", "rules", "media", "train", "bench", "evaluate"):
+for module in ("stack", "demo", "ask", "verify", "models", "rules", "dlq", "media", "train", "bench", "evaluate"):
     importlib.import_module(f"upwell.cli.{module}").register(app)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")]

@@ -353,3 +353,18 @@ class Trend(Contract, omit_defaults=False):
     events: int
     weight: float
     score: float
+
+
+class Settlement(Contract, omit_defaults=False):
+    """`dlq-settled` (internal, compacted), key `<topic>/<topic_id>/<partition>/<offset>`: what became of one dead letter.
+    Without one it is open."""
+
+    topic: str
+    """Real name of the dead-letter topic."""
+    topic_id: str
+    """A topic that was created anew has another one, and other letters at the same offsets."""
+    partition: int
+    offset: int
+    outcome: str
+    """`redriven` or `dropped`."""
+    ts: int

@@ -23,6 +23,7 @@ CONTRACTS: Final[dict[str, type[msgspec.Struct]]] = {
     "contents": contracts.Content,
     "statistics": contracts.Statistics,
     "trends": contracts.Trend,
+    "dlq-settled": contracts.Settlement,
 }
 """Schema name to the struct that says the same. The three trigger topics share one."""
 
