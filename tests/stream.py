@@ -82,6 +82,46 @@ class Stream(Deployment):
             reader.close()
 
 
+class Asker:
+    """One user who asks for a ranking again and again."""
+
+    def __init__(self, stream: Stream, log: Log, user: str = "ann") -> None:
+        self._stream, self._log, self._user = stream, log, user
+        self._asked = 0
+
+    def slate(self) -> list[str]:
+        """The items of the answer to a new request."""
+        return [item.item_id for item in self.ask().items]
+
+    def ask(self, context: dict[str, Any] | None = None) -> Ranking:
+        """The answer to a new request."""
+        self._asked += 1
+        before = len(self._published())
+        event_id = f"{self._user}{self._asked}"
+        self._stream.produce(
+            Topic.INTERACTIONS,
+            self._user,
+            {"event_id": event_id, "user_id": self._user, "type": "rank_request", "ts": START_MS, "context": context},
+        )
+        self._stream.flush()
+        self._log.until(lambda _: len(self._published()) > before)
+        return self._published()[-1]
+
+    def until(self, wanted: Callable[[list[str]], bool], message: str) -> list[str]:
+        """Ask until the slate is as wanted."""
+        held: list[list[str]] = []
+
+        def asked() -> bool:
+            held.append(self.slate())
+            return wanted(held[-1])
+
+        eventually(asked, message=message)
+        return held[-1]
+
+    def _published(self) -> list[Ranking]:
+        return rankings(self._log.records).get(self._user, [])
+
+
 def rankings(records: list[Message]) -> dict[str, list[Ranking]]:
     found: dict[str, list[Ranking]] = defaultdict(list)
     for record in records:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from stream import DIMENSION, Stream, rankings, send_random, total
+from stream import DIMENSION, Asker, Stream, rankings, send_random, total
 from upwell.bus.topics import Topic
 from upwell.events.contracts import Statistics
 from upwell.local.stack import Stack
@@ -73,3 +73,43 @@ def test_a_new_item_gets_its_first_impressions_and_no_more(stream: Stream) -> No
             log.until(lambda found: total(found) == sent + 600)
     # Places that it earns are its own; as an item that is owed something it would be counted wherever it stands.
     assert told(stream, "late") == before
+
+
+def test_a_new_item_is_recommended_for_a_liked_one_that_it_resembles(stack: Stack, prefix: str) -> None:
+    stream = Stream(stack, prefix)
+    try:
+        ids = stream.features(60)
+        chance = np.random.default_rng(7)  # as `Stream.features` draws
+        vectors = {item: chance.normal(size=DIMENSION) for item in ids}
+        with stream.reading(Topic.RANKINGS) as log, stream.worker("interactions"):
+            send_random(stream, ids, 1500, users=50)
+            log.until(lambda found: total(found) == 1500)
+            liked = {"ann": ["i5", "i6", "i7"], "bob": ["i8"], "cem": ["i9"]}
+            number = 1500
+            for user, items in liked.items():
+                for item in items:
+                    stream.event(number, user, item, "like")
+                    number += 1
+            stream.flush()
+            log.until(lambda found: total(found) == number)
+            stream.feature("late", vectors["i6"] + 0.1 * chance.normal(size=DIMENSION), ["c9"])
+            stream.flush()
+            ann = Asker(stream, log, "ann")
+            ann.until(lambda slate: "late" in slate, "the new item on ann's slate")
+            for user in ("bob", "cem"):
+                Asker(stream, log, user).slate()
+        newest = {user: all_[-1] for user, all_ in rankings(log.records).items()}
+        (late,) = [item for item in newest["ann"].items if item.item_id == "late"]
+        (reason,) = [reason for reason in late.reasons if reason.kind == "new"]
+        assert (reason.item_id, reason.text) == ("i6", "new, similar to Title i6")
+        told = [
+            (user, reason.item_id)
+            for user in liked
+            for i in newest[user].items
+            for reason in i.reasons
+            if reason.kind == "new"
+        ]
+        assert ("ann", "i6") in told
+        assert all(evidence in liked[user] for user, evidence in told)
+    finally:
+        stream.close()

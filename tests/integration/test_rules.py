@@ -6,16 +6,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stream import DIMENSION, START_MS, Log, Stream, rankings, send_random, total
+from stream import DIMENSION, Asker, Stream, rankings, send_random, total
 from support import eventually
 from upwell.bus.topics import Topic
-from upwell.events.contracts import Fact, ItemFeatures, Ranking, Rule
+from upwell.events.contracts import Fact, ItemFeatures, Rule
 from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -28,42 +28,6 @@ def stream(stack: Stack, prefix: str) -> Iterator[Stream]:
         yield made
     finally:
         made.close()
-
-
-class Asker:
-    """One user who asks for a ranking again and again."""
-
-    def __init__(self, stream: Stream, log: Log, user: str = "ann") -> None:
-        self._stream, self._log, self._user = stream, log, user
-        self._asked = 0
-
-    def slate(self) -> list[str]:
-        """The items of the answer to a new request."""
-        self._asked += 1
-        before = len(self._published())
-        event_id = f"{self._user}{self._asked}"
-        self._stream.produce(
-            Topic.INTERACTIONS,
-            self._user,
-            {"event_id": event_id, "user_id": self._user, "type": "rank_request", "ts": START_MS},
-        )
-        self._stream.flush()
-        self._log.until(lambda _: len(self._published()) > before)
-        return [item.item_id for item in self._published()[-1].items]
-
-    def until(self, wanted: Callable[[list[str]], bool], message: str) -> list[str]:
-        """Ask until the slate is as wanted."""
-        held: list[list[str]] = []
-
-        def asked() -> bool:
-            held.append(self.slate())
-            return wanted(held[-1])
-
-        eventually(asked, message=message)
-        return held[-1]
-
-    def _published(self) -> list[Ranking]:
-        return rankings(self._log.records).get(self._user, [])
 
 
 def category(item: str) -> str:

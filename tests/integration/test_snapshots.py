@@ -24,6 +24,7 @@ from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import Tuning
 from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker
+from upwell.ranking.segments import Segments
 from upwell.settings import Postgres
 from upwell.store import migrations, snapshots
 from upwell.store.snapshots import SnapshotStore
@@ -113,6 +114,7 @@ def test_a_snapshot_is_continued_and_one_that_does_not_fit_is_learned_again(stac
             Ranker(catalogue, 1.0),
             Arms(86_400_000.0),
             FirstImpressions(50, 0.2),
+            Segments(86_400_000.0),
             stores[-1],
         )
         try:

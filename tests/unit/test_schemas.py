@@ -103,6 +103,7 @@ EXAMPLES: dict[str, list[msgspec.Struct]] = {
         c.Statistics(0, [], [], 1, lesson_items=["alien"], taught=b"\0\1"),
         c.Statistics(0, [], [], 1, reactions=[c.ReactionCount("poster-taste", 3_600_000, 2, 1)]),
         c.Statistics(0, [], [], 1, shown=[c.ItemShown("alien", 3)]),
+        c.Statistics(0, [], [], 1, segments=[c.SegmentCount("", "alien", 3), c.SegmentCount("country=de", "alien", 2)]),
     ],
     "trends": [c.Trend("item", "item:alien", 0, 86_400_000, 3, 12, 9.5, 1.25)],
     "dlq-settled": [c.Settlement("interactions.dlq", "lLj7", 0, 2**33, "redriven", 1_700_000_000_000)],

@@ -267,6 +267,17 @@ class ColdStart(Group):
         "so many users had it on one; 0: it has to earn its place.",
     )
     share: float = Field(0.2, gt=0, le=1, description="Share of slates whose last place may go to such an item.")
+    segments: list[Annotated[str, Field(pattern=r"^[^=\x00-\x1f]{1,64}$")]] = Field(
+        [],
+        max_length=8,
+        description="Attributes of users, such as `country`, by the names that they have in events' `context`: what users of the "
+        "same value like is told to those who are new.",
+    )
+    segment_events: PositiveInt = Field(5, description="New is who has fewer events; the fewer, the more it counts.")
+    segment_weight: float = Field(0.5, ge=0, description="What it counts without events, in units of the score.")
+    segment_half_life_days: PositiveFloat = Field(
+        7, description="Event time after which a segment's likings count half."
+    )
 
 
 PER_USER: Final = {

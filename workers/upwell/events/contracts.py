@@ -36,7 +36,8 @@ class ControlType(StrEnum):
     """Control records in a user's log; they carry no preference."""
 
     RANK_REQUEST = "rank_request"
-    """Answer with the user's ranking, as a revision where nothing changed."""
+    """Answer with the user's ranking, as a revision where nothing changed. With `{"elicit": true}` as its context, users
+    without a preference get items that tell what they like."""
     ERASE = "erase"
     """Erase the user. Refused to the dead letters until erasure is complete in every store."""
 
@@ -182,7 +183,7 @@ class Reason(Contract, gc=False):
     """One scorer's share in an item's score, with its evidence."""
 
     kind: str
-    """`similar` (to an item of the user's history), `taste` (the long-term profile), `popular`, `new`."""
+    """`similar` (to an item of the user's history), `taste` (the long-term profile), `popular`, `new`, `asked`."""
     share: float
     """What this scorer added to the score."""
     text: str
@@ -212,7 +213,8 @@ class Ranking(Contract, gc=False, omit_defaults=False):
     events: int
     items: list[RankedItem]
     trigger: str
-    """`events`, `rank_request`, `item_deleted`, `item_blocked` (by a rule), `position_moved`."""
+    """`events`, `rank_request`, `elicitation` (asked for by one), `item_deleted`, `item_blocked` (by a rule),
+    `position_moved`."""
     model_version: str
     event_time: int
     """Largest event time among the user's events."""
@@ -317,6 +319,15 @@ class ItemShown(Contract, array_like=True, gc=False):
     times: int
 
 
+class SegmentCount(Contract, array_like=True, gc=False):
+    """Likings of one item among users of one segment."""
+
+    segment: str
+    """An attribute and its value, `country=de`; empty: all users."""
+    item_id: str
+    likings: int
+
+
 STATISTICS_VERSION = 2
 """1 had lessons as lists of numbers."""
 
@@ -339,6 +350,8 @@ class Statistics(Contract, omit_defaults=False):
     """Lessons in log order, packed: what each event teaches the ranking (`interactions/lessons.py`)."""
     shown: list[ItemShown] = []
     """First impressions of new items, while they are owed any (`cold_start.impressions`)."""
+    segments: list[SegmentCount] = []
+    """Likings by segment of user, of the events that teach, where segments are configured (`cold_start.segments`)."""
 
 
 class Trend(Contract, omit_defaults=False):

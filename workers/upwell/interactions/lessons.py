@@ -162,10 +162,20 @@ class Array(msgspec.Struct, array_like=True):
     data: bytes
 
 
+def packed_array(value: NDArray[Any]) -> Array:
+    """An array, packed."""
+    return Array(value.dtype.str, list(value.shape), value.tobytes())
+
+
+def unpacked_array(held: Array) -> NDArray[Any]:
+    """What `packed_array` packed, to be read only."""
+    return np.frombuffer(held.data, held.dtype).reshape(held.shape)
+
+
 def packed(state: Mapping[str, NDArray[Any]], tuning: Tuning) -> dict[str, Array]:
     """A learner's state (`learner.snapshot`), and what it was learned with."""
     held = {**state, "constants": learner.constants(tuning)}
-    return {name: Array(value.dtype.str, list(value.shape), value.tobytes()) for name, value in held.items()}
+    return {name: packed_array(value) for name, value in held.items()}
 
 
 def unpacked(held: Mapping[str, Array], tuning: Tuning) -> dict[str, NDArray[Any]]:
@@ -174,7 +184,7 @@ def unpacked(held: Mapping[str, Array], tuning: Tuning) -> dict[str, NDArray[Any
     Raises:
         ValueError, KeyError: it is of another shape, or was learned with another tuning.
     """
-    found = {name: np.frombuffer(each.data, each.dtype).reshape(each.shape) for name, each in held.items()}
+    found = {name: unpacked_array(each) for name, each in held.items()}
     if not np.array_equal(found.pop("constants"), learner.constants(tuning)):
         raise ValueError("the snapshot was learned with another tuning")
     return found

@@ -79,6 +79,8 @@ class Profiles:
         self.triggered: list[str | None] = [None] * room
         self.reactions: list[Reactions] = [{}] * room
         """Feedback to contents."""
+        self.segments: list[tuple[str, ...]] = [()] * room
+        """Who the user is, where that is asked for (`interactions/segments.py`)."""
         self.recent = ranker.users(room)
         """Last events, as the ranking looks at them; follows from the histories."""
         self.waiting: dict[int, set[int]] = {}
@@ -230,6 +232,7 @@ class Profiles:
             slate_items=[item for item, _ in slates[-1].items] if slates else [],
             triggered=self.triggered[slot],
             reactions=msgspec.json.encode(self.reactions[slot]),
+            segments=self.segments[slot],
         )
 
     def drop(self, partitions: Iterable[int]) -> None:
@@ -267,6 +270,7 @@ class Profiles:
         self.triggered[slot] = row.triggered
         self.slates[slot] = _decode_slates(row.slates)
         self.reactions[slot] = _decode_reactions(row.reactions)
+        self.segments[slot] = tuple(row.segments)
         history = self.histories[slot] = History.unpack(row.events)
         self._learn_hashes()
         events = history.events()
@@ -327,6 +331,7 @@ class Profiles:
         self.slates[slot] = []
         self.triggered[slot] = None
         self.reactions[slot] = {}
+        self.segments[slot] = ()
         self.recent.events[slot] = 0
         return slot
 
@@ -373,4 +378,5 @@ class Profiles:
         self.slates += [[]] * more
         self.triggered += [None] * more
         self.reactions += [{}] * more
+        self.segments += [()] * more
         self._free += range(old + more - 1, old - 1, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,14 @@ from upwell.bus.transactions import Output
 from upwell.events.codec import encode
 from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier
+from upwell.interactions.eliciting import Eliciting
 from upwell.interactions.groupings import Groupings
 from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
 from upwell.interactions.policies import Policies, Policy
 from upwell.interactions.profiles import Profiles, Shown
 from upwell.interactions.rulebook import Rulebook
+from upwell.interactions.segments import SegmentPriors
 from upwell.interactions.slate import ranked_items
 from upwell.interactions.watch import Watch
 from upwell.ranking.arms import Arms
@@ -30,6 +33,7 @@ from upwell.settings import Settings
 from upwell.telemetry import metrics
 
 WORKER = "interactions"
+_NOTHING: Final[NDArray[np.int64]] = np.zeros(0, np.int64)
 
 
 @dataclass(slots=True)
@@ -42,6 +46,8 @@ class Touched:
     """Distinct events applied and not yet published."""
     asked: bool = False
     """A rank request was among them."""
+    elicit: bool = False
+    """... that asks for items which tell what the user likes, and, once ranked, got them."""
     moved: bool = False
     """Only events that the stored state held already: published again as a revision."""
     trace: Headers | None = None
@@ -50,6 +56,8 @@ class Touched:
     @property
     def cause(self) -> str:
         """Why a ranking is published, as `Ranking.trigger` says it."""
+        if self.elicit:
+            return "elicitation"
         return "events" if self.events else "position_moved" if self.moved else "rank_request"
 
 
@@ -65,6 +73,7 @@ class Rankings:
         rulebook: Rulebook,
         policies: Policies,
         groupings: Groupings,
+        segments: SegmentPriors,
     ) -> None:
         self._settings = settings
         self._profiles = profiles
@@ -72,6 +81,8 @@ class Rankings:
         self._rulebook = rulebook
         self._policies = policies
         self._groupings = groupings
+        self._segments = segments
+        self._eliciting = Eliciting(profiles, rulebook)
         self.watch = Watch(profiles.ranker)
         self.newcomers = Newcomers(profiles, impressions)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
@@ -91,8 +102,17 @@ class Rankings:
             return []
         ranked: dict[int, tuple[str, list[RankedItem], NDArray[np.int64]]] = {}
         for policy, at in self._policies.split([user.user_id for user in touched]):
-            slates, liked = self._score(policy, [touched[n].slot for n in at], shown)
-            for n, items, own in zip(at, slates, liked, strict=True):
+            rest = []
+            for n in at:
+                user = touched[n]
+                items = self._eliciting.items(user.slot, policy.ranking.slate) if user.elicit else []
+                user.elicit = bool(items)
+                if items:
+                    ranked[n] = policy.variant, items, _NOTHING
+                else:
+                    rest.append(n)
+            slates, liked = self._score(policy, [touched[n].slot for n in rest], shown) if rest else ([], [])
+            for n, items, own in zip(rest, slates, liked, strict=True):
                 ranked[n] = policy.variant, items, own
         now = time.time_ns() // 1_000_000
         found: list[Output] = []
@@ -121,6 +141,7 @@ class Rankings:
             interests,
             catalogue.ties,
             policy.shaping.depth(force),
+            self._segments.raised(slots),
         )
         slates = [one.take(at) for one, at in zip(best, policy.shaping.slates(best, liked, force), strict=True)]
         if shown is not None:
@@ -135,6 +156,7 @@ class Rankings:
                 own,
                 now,
                 self._groupings.shared,
+                self._segments.words(slot),
             )
             for slate, slot, own, now in zip(slates, slots, liked, times.tolist(), strict=True)
         ], liked

@@ -30,12 +30,21 @@ from upwell.ranking.arms import Arms
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.newcomers import FirstImpressions
 from upwell.ranking.ranker import Ranker
+from upwell.ranking.segments import Held, Segments
 from upwell.settings import Settings
 from upwell.store.models import ModelStore, State, Version
 from upwell.store.snapshots import NewerSnapshot, SnapshotStore
 from upwell.telemetry import metrics
 
 log = structlog.get_logger("upwell.interactions")
+
+
+class LearnedSegments(msgspec.Struct, array_like=True):
+    """`ranking.segments.Segments.state`; rows are places in `Learned.items`."""
+
+    base: int
+    all: lessons.Array
+    counts: dict[str, Held]
 
 
 class Learned(msgspec.Struct, array_like=True):
@@ -51,6 +60,8 @@ class Learned(msgspec.Struct, array_like=True):
     """Log time of the first statistics, ms."""
     shown: dict[str, int] = {}
     """First impressions of new items."""
+    segments: LearnedSegments | None = None
+    """None where no segments are configured, and in snapshots of older releases: counted from then on."""
 
 
 LOOK_S = 1.0
@@ -214,6 +225,7 @@ class StatisticsReader:
         ranker: Ranker,
         arms: Arms,
         impressions: FirstImpressions,
+        segments: Segments,
         store: SnapshotStore,
     ) -> None:
         name = topics.real(settings.kafka, Topic.STATISTICS)
@@ -221,6 +233,7 @@ class StatisticsReader:
         self.ranker = ranker
         self.arms = arms
         self.impressions = impressions
+        self.segments = segments
         self._store = store
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._topic_id = topic_id(admin, name)
@@ -258,6 +271,8 @@ class StatisticsReader:
         self.impressions.began = held.began
         for item, times in held.shown.items():
             self.impressions.learn(self.catalogue.row(item), times)
+        if (told := held.segments) is not None:
+            self.segments.restore(told.base, lessons.unpacked_array(told.all), told.counts, rows)
         return max(offset, low)
 
     def to_end(self) -> None:
@@ -292,6 +307,9 @@ class StatisticsReader:
         held = Learned(self.arms.base, deepcopy(self.arms.sums), list(self.catalogue.ids))
         held.began, shown = self.impressions.began, self.impressions.shown
         held.shown = {held.items[row]: int(shown[row]) for row in np.flatnonzero(shown).tolist()}
+        if self.segments.total:
+            base, everybody, counts = self.segments.state()
+            held.segments = LearnedSegments(base, lessons.packed_array(everybody[: len(held.items)]), counts)
         state = self.ranker.state()
         metrics.SNAPSHOT_SECONDS.observe(time.perf_counter() - started)
         self._writing = self._writer.submit(self._write, position, held, state)
@@ -318,6 +336,10 @@ class StatisticsReader:
             self.impressions.began = self.impressions.began or message.timestamp()[1]
             for item in statistics.shown:
                 self.impressions.learn(self.catalogue.row(item.item_id), item.times)
+            if statistics.segments:
+                row = self.catalogue.row
+                likings = [(liked.segment, row(liked.item_id), liked.likings) for liked in statistics.segments]
+                self.segments.learn(statistics.ts, likings)
             for reaction in statistics.reactions:
                 self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
             if statistics.taught is not None:

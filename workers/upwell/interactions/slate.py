@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from upwell.events.contracts import RankedItem, Reason
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.evidence import nearest
-from upwell.ranking.ranker import KINDS, Chosen
+from upwell.ranking.ranker import CONTENT, KINDS, SEGMENTS, Chosen
 from upwell.ranking.reasons import NOBODY, Kind, reasons, worded
 
 EVIDENCE = 64
@@ -36,6 +36,7 @@ def ranked_items(
     liked: NDArray[np.int64],
     now: int,
     shared: Callable[[int, int], tuple[str, str] | None] = _nothing,
+    segment: Callable[[int], str] | None = None,
 ) -> list[RankedItem]:
     """A slate as published.
 
@@ -44,6 +45,7 @@ def ranked_items(
         liked: [n] catalogue rows that the user liked, oldest first, vectors known.
         now: event time of the ranking, ms.
         shared: the fact that two items, as rows, have in common, (predicate, object); a reason names it beside its evidence.
+        segment: of the user, in words, with which an item, as a row, is popular: asked where segments added to the score.
     """
     if not len(chosen.rows):
         return []
@@ -53,17 +55,21 @@ def ranked_items(
     for scorer, kind in enumerate(KINDS):
         if kind is Kind.SIMILAR:
             rows[:, scorer], times[:, scorer] = evidence
-    alike = np.flatnonzero(chosen.contributions[:, -1] > LEAST_SHARE)
+    alike = np.flatnonzero(chosen.contributions[:, CONTENT] > LEAST_SHARE)
     if len(liked) and len(alike):
-        rows[alike, -1] = nearest(catalogue.vectors, chosen.rows[alike], liked[-EVIDENCE:])
+        rows[alike, CONTENT] = nearest(catalogue.vectors, chosen.rows[alike], liked[-EVIDENCE:])
     found = []
     whys = reasons(chosen.contributions, KINDS, rows, times, LEAST_SHARE)
-    for row, score, of_item in zip(chosen.rows.tolist(), chosen.scores.tolist(), whys, strict=True):
+    by_segment = (chosen.contributions[:, SEGMENTS] > LEAST_SHARE).tolist()
+    for row, score, of_item, of_segment in zip(
+        chosen.rows.tolist(), chosen.scores.tolist(), whys, by_segment, strict=True
+    ):
         told = []
         for why in of_item:
             near = why.row if why.row != NOBODY else None
             title = (catalogue.titles[near] or catalogue.ids[near]) if near is not None else ""
-            text = worded(why, title, catalogue.categories[row], now=now)
+            within = segment(row) if segment and of_segment and why.kind is Kind.POPULAR else ""
+            text = worded(why, title, catalogue.categories[row], now=now, segment=within)
             if near is not None and (fact := shared(row, near)) is not None:
                 text += f" (both: {fact[0]} {fact[1]})"
             item_id = catalogue.ids[near] if near is not None else None

@@ -31,6 +31,7 @@ from upwell.events.contracts import (
 )
 from upwell.events.hashing import arm_of, key64
 from upwell.interactions.counts import Counts
+from upwell.interactions.eliciting import wanted
 from upwell.interactions.groupings import Groupings
 from upwell.interactions.lessons import Taught
 from upwell.interactions.ownership import COMMITTED_BY_UPWELL, Ownership
@@ -40,6 +41,7 @@ from upwell.interactions.publishing import Rankings, Touched
 from upwell.interactions.rate import Rate
 from upwell.interactions.readers import SHARD, FeatureReader, StatisticsReader
 from upwell.interactions.rulebook import Rulebook
+from upwell.interactions.segments import SegmentPriors
 from upwell.interactions.slate import had
 from upwell.interactions.write_behind import WriteBehind
 from upwell.lifecycle import Stop
@@ -47,7 +49,8 @@ from upwell.ranking.arms import Arms, react
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.learner import Tuning
 from upwell.ranking.newcomers import FirstImpressions
-from upwell.ranking.ranker import Ranker, warm
+from upwell.ranking.ranker import Ranker, valence_of, warm
+from upwell.ranking.segments import Segments
 from upwell.settings import Settings
 from upwell.store import database
 from upwell.store.models import ModelStore
@@ -79,7 +82,8 @@ def run(settings: Settings, slot: int, stop: Stop, metrics_port: int = 0) -> Non
     tuning = Tuning(learned_items=settings.ranking.learned_items)
     ranker = Ranker(catalogue, settings.ranking.weight_content, tuning)
     impressions = FirstImpressions(settings.cold_start.impressions, settings.cold_start.share)
-    statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, snapshots)
+    learned = Segments(settings.cold_start.segment_half_life_days * DAY_MS)
+    statistics = StatisticsReader(settings, admin, catalogue, ranker, arms, impressions, learned, snapshots)
     groupings = Groupings(catalogue, any(own.shaping.calibration > 0 for own in settings.by_variant().values()))
     rulebook = Rulebook(settings, catalogue, ranker, groupings)
     with database.pool(settings.postgres) as connections:
@@ -140,8 +144,9 @@ class Pipeline:
         self.statistics = statistics
         self.rulebook = rulebook
         self.groupings = groupings
+        self.segments = SegmentPriors(settings.cold_start, profiles, statistics.segments)
         self.rankings = Rankings(
-            settings, profiles, statistics.arms, statistics.impressions, rulebook, policies, groupings
+            settings, profiles, statistics.arms, statistics.impressions, rulebook, policies, groupings, self.segments
         )
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
@@ -298,8 +303,10 @@ class Pipeline:
                     continue
                 user.moved = True
             elif event.type == ControlType.RANK_REQUEST:
+                self.segments.take(slot, event.context)
                 if live:
                     user.asked = True
+                    user.elicit |= wanted(event)
                 else:
                     # Its answer was published: the number that it may have taken is not used again.
                     profiles.revisions[slot] += 1
@@ -316,8 +323,9 @@ class Pipeline:
                     duplicates += 1
                     continue
                 changed.add(slot)
+                self.segments.take(slot, event.context)
                 reaction = self._react(slot, event, weight)
-                self._remember(slot, event, message.timestamp()[1], weight, counts.taught if live else None)
+                self._remember(slot, event, message.timestamp()[1], weight, counts if live else None)
                 if not live:
                     continue
                 user.events += 1
@@ -338,8 +346,8 @@ class Pipeline:
         self._write_ahead([user.slot for user in again if user.moved])
         return list(touched.values())
 
-    def _remember(self, slot: int, event: Interaction, logged: int, weight: float, taught: Taught | None) -> None:
-        """Let the ranking know of an event just applied, which was logged at a time, ms; what it teaches goes into `taught`."""
+    def _remember(self, slot: int, event: Interaction, logged: int, weight: float, counts: Counts | None) -> None:
+        """Let the ranking know of an event just applied, which was logged at a time, ms; what it teaches goes into `counts`."""
         if not weight:
             return
         ranker, recent = self.ranker, self.profiles.recent
@@ -348,12 +356,15 @@ class Pipeline:
         if row < 0:
             metrics.EVENTS_UNNAMED.inc()
             return
-        if taught is not None:
+        if counts is not None:
             ranker.fit()
+            taught = counts.taught
             gone = had(self.profiles.histories[slot].events()[:-1])
             if taught.takes(key64(event.event_id)):
                 at = taught.place()  # may move the rows
                 ranker.teach(recent, slot, row, weight, event.ts, gone, taught.rows, at)
+                if valence_of(weight) >= ranker.tuning.liked:
+                    counts.like(event.item_id, self.segments.counted(slot))
             else:
                 metrics.LESSONS_LEFT_OUT.inc()
             if row not in gone:

@@ -676,18 +676,46 @@ def _choose(shared, scratch, found, stage, nothing, fresh, lift, ties, rows, sco
 
 
 @compiled_exactly
+def _raise(shared, scratch, found, stage, nothing, raised, lift):
+    """Add to scores what is known of the user beside events: `lift` [r] of the rows `raised` [r].
+
+    Those that are no candidates yet become some, in nobody's company, where the user has not had them. Returns the number of
+    candidates; `scratch.place` says where each row is among the raised ones.
+    """
+    place, rows, feature, mix = scratch.place, scratch.rows, scratch.feature, shared.mix[stage]
+    unknown = mix[0] * nothing[0] + mix[1] * nothing[1] + mix[2] * nothing[2] + mix[3] * nothing[3]
+    for r in range(len(raised)):
+        row = raised[r]
+        place[row] = r
+        if scratch.stamp[row] != scratch.tick[0]:
+            scratch.stamp[row] = scratch.tick[0]
+            rows[found] = row
+            for scorer in range(4):
+                feature[scorer, found] = nothing[scorer]
+            feature[4, found] = nothing[9]
+            scratch.score[found] = shared.base[stage, row] + unknown if shared.live[row] else LEAST
+            found += 1
+    for k in range(uintp(found)):
+        r = place[rows[k]]
+        if r >= 0:
+            scratch.score[k] += lift[r]
+    return found
+
+
+@compiled_exactly
 def rank(
-    shared, tuning, recent, slots, times, gone, gone_from, bounds, scratch, nothing, fresh, lift, ties,
-    rows, scores, contributions, held,
+    shared, tuning, recent, slots, times, gone, gone_from, bounds, scratch, nothing, fresh, lift, raised, raised_by,
+    raised_from, ties, rows, scores, contributions, held,
 ):  # fmt: skip
     """The best candidates of u users.
 
     slots, times [u]; gone: rows that are no candidates, those of user n from gone_from[n] to gone_from[n + 1]; nothing
     [scorers]: features of an item that nothing is known of; fresh [f] rows and lift [u, f]: what is added to their
-    scores; ties [items]: of equal ones the smaller number comes first.
+    scores; raised: rows that user n has something added to, raised_by, from raised_from[n] to raised_from[n + 1];
+    ties [items]: of equal ones the smaller number comes first.
 
-    Fills rows and scores [u, k], contributions [u, k, scorers + 1] and held [u], how many of the
-    k there are.
+    Fills rows and scores [u, k], contributions [u, k, scorers + 2] (of `fresh` and of `raised` last) and held [u], how many
+    of the k there are.
     """
     scorers, places = len(nothing), np.empty(rows.shape[1], np.int32)
     for f in range(len(fresh)):
@@ -696,6 +724,9 @@ def rank(
         slot, own = slots[n], gone[gone_from[n] : gone_from[n + 1]]
         stage = stage_of(recent.events[slot], bounds)
         found = score(shared, tuning, recent, slot, times[n], own, len(own), stage, scratch)
+        first, end = raised_from[n], raised_from[n + 1]
+        if end > first:
+            found = _raise(shared, scratch, found, stage, nothing, raised[first:end], raised_by[first:end])
         count = _choose(shared, scratch, found, stage, nothing, fresh, lift[n], ties, rows[n], scores[n], places)
         held[n] = count
         mix = shared.mix[stage]
@@ -711,6 +742,11 @@ def rank(
             for scorer in range(scorers):
                 added[scorer] = mix[scorer] * (scratch.own[scorer] - nothing[scorer])
             added[scorers] = lift[n, scratch.fresh_at[row]] if scratch.fresh_at[row] >= 0 else np.float32(0)
+            added[scorers + 1] = np.float32(0)
+            if end > first and scratch.place[row] >= 0:
+                added[scorers + 1] = raised_by[first + scratch.place[row]]
+        for r in range(first, end):
+            scratch.place[raised[r]] = -1
     for f in range(len(fresh)):
         scratch.fresh_at[fresh[f]] = -1
 

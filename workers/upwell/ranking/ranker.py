@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from upwell.ranking.reasons import NOBODY, Kind
 
 KINDS: Final = (
     Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR, Kind.SIMILAR,
-    Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.TASTE, Kind.NEW,
+    Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.POPULAR, Kind.TASTE, Kind.NEW, Kind.POPULAR,
 )  # fmt: skip
-"""What each of `SCORERS`, and content after them, says as a reason."""
+"""What each of `SCORERS`, and content and the user's segments after them, says as a reason."""
+CONTENT, SEGMENTS = -2, -1
+"""Where the last two are among contributions."""
 FEW: Final = 20
 """An item of fewer events is judged by its vector as well."""
 MOST_FRESH: Final = 4_096
@@ -36,6 +38,17 @@ _BOUNDS: Final = np.asarray(STAGES)
 _NONE: Final = np.zeros(0, np.int32)
 
 
+class Raised(NamedTuple):
+    """What is added to scores because of who u users are."""
+
+    rows: NDArray[np.int64]
+    """[n], those of user i from begins[i] to begins[i + 1], distinct."""
+    lift: NDArray[np.float32]
+    """[n]."""
+    begins: NDArray[np.int64]
+    """[u + 1]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The k best items of one user, best first."""
@@ -45,7 +58,8 @@ class Chosen:
     scores: NDArray[np.float32]
     """[k] log odds; only differences between items of one ranking mean something."""
     contributions: NDArray[np.float32]
-    """[k, scorers] what each scorer added beyond what it gives an item that nothing is known of; content last."""
+    """[k, scorers + 2] what each scorer added beyond what it gives an item that nothing is known of; content and segments
+    last."""
 
     def take(self, at: NDArray[np.int64]) -> Chosen:
         """Some of them, in the order of their indices `at`."""
@@ -197,6 +211,7 @@ class Ranker:
         interests: NDArray[np.float32],
         ties: NDArray[np.uint64],
         places: int,
+        raised: Raised | None = None,
     ) -> list[Chosen]:
         """The best items of each of u users.
 
@@ -206,6 +221,7 @@ class Ranker:
             interests: [u, d] float32, what content is compared with; a zero row compares nothing.
             ties: [items] uint64; of two equal items the one with the smaller number comes first.
             places: items of each user, at most.
+            raised: what is added to items' scores; they are candidates then.
         """
         users, scorers = len(slots), len(self._nothing)
         fresh = self.few()
@@ -214,12 +230,14 @@ class Ranker:
             lift = interests @ self.catalogue.vectors[fresh].T
             lift *= self.content * self.shared.fixed[fresh, 4]
         rows, held = np.empty((users, places), np.int64), np.empty(users, np.int64)
-        scores, added = np.empty((users, places), np.float32), np.empty((users, places, scorers + 1), np.float32)
+        scores, added = np.empty((users, places), np.float32), np.empty((users, places, scorers + 2), np.float32)
         gone_from = np.cumsum([0, *map(len, gone)])
+        if raised is None:
+            raised = Raised(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(users + 1, np.int64))
         kernel.rank(
             self.shared, self.tuning, recent, np.asarray(slots, np.int64), times,
-            np.concatenate([_NONE, *gone]), gone_from, _BOUNDS, self.scratch, self._nothing, fresh, lift, ties,
-            rows, scores, added, held,
+            np.concatenate([_NONE, *gone]), gone_from, _BOUNDS, self.scratch, self._nothing, fresh, lift,
+            *raised, ties, rows, scores, added, held,
         )  # fmt: skip
         return [Chosen(rows[u, :n], scores[u, :n], added[u, :n]) for u, n in enumerate(held.tolist())]
 
@@ -254,17 +272,42 @@ class Ranker:
             interest: [d] float32, as for `rank`.
         """
         kept = chosen.take(np.arange(min(len(chosen.rows), places - 1)))
-        stage, fixed = int(np.searchsorted(_BOUNDS, recent.events[slot], "right")), self.shared.fixed[row]
-        own, mix = self._nothing.copy(), self.shared.mix[stage]
-        own[4:9] = fixed[0], fixed[1], fixed[2], fixed[5 + stage], fixed[3]
-        lift = self.content * fixed[4] * np.float32(interest @ self.catalogue.vectors[row])
-        score = self.shared.base[stage, row] + (mix[:4] * self._nothing[:4]).sum() + lift
-        added = np.append(mix * (own - self._nothing), lift).astype(np.float32)
+        one = self.alone(int(recent.events[slot]), np.array([row]), interest)
         return Chosen(
             np.append(kept.rows, row),
-            np.append(kept.scores, min(score, *kept.scores[-1:])).astype(np.float32),
-            np.concatenate([kept.contributions, added[None]]),
+            np.append(kept.scores, min(float(one.scores[0]), *kept.scores[-1:])).astype(np.float32),
+            np.concatenate([kept.contributions, one.contributions]),
         )
+
+    def alone(self, events: int, rows: NDArray[np.int64], interest: NDArray[np.float32]) -> Chosen:
+        """Items in nobody's company, in the given order.
+
+        Args:
+            events: of the user.
+            rows: [k].
+            interest: [d] float32, as for `rank`.
+        """
+        stage, fixed = int(np.searchsorted(_BOUNDS, events, "right")), self.shared.fixed[rows]
+        mix, nothing = self.shared.mix[stage], self._nothing
+        own = np.tile(nothing, (len(rows), 1))
+        own[:, 4:9] = fixed[:, [0, 1, 2, 5 + stage, 3]]
+        lift = self.content * fixed[:, 4] * (self.catalogue.vectors[rows] @ interest)
+        scores = self.shared.base[stage, rows] + (mix[:4] * nothing[:4]).sum() + lift
+        added = np.column_stack([mix * (own - nothing), lift, np.zeros(len(rows))])
+        return Chosen(rows, scores.astype(np.float32), added.astype(np.float32))
+
+    def company(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[n, m] float64, how often each of n items was taken near each of m others, as far as it is kept."""
+        places, at = self.tuning.neighbours, np.full(len(self.shared.counts), -1)
+        at[others] = np.arange(len(others))
+        found = np.zeros((len(rows), len(others)))
+        for number, row in enumerate(rows.tolist()):
+            first = int(self.shared.block[row]) * places
+            held = slice(first, first + int(self.shared.filled[row]))  # empty where there is no block
+            own = at[self.shared.neighbour[held]]
+            kept = own >= 0
+            found[number, own[kept]] = self.shared.weight[4 * held.start : 4 * held.stop : 4][kept]
+        return found
 
     def few(self) -> NDArray[np.int64]:
         """[f] int64 rows of candidates that nobody or few had, ascending; the latest MOST_FRESH of them."""

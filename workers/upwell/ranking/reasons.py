@@ -43,6 +43,8 @@ class Kind(StrEnum):
     """With all others, or with those of the user's segment."""
     NEW = "new"
     """An item without interactions; the evidence is an item that it resembles."""
+    ASKED = "asked"
+    """Not for its score: what the user thinks of it tells what the user likes."""
 
 
 class Why(NamedTuple):
@@ -107,7 +109,14 @@ def _by_kind(kinds: tuple[Kind, ...]) -> list[tuple[Kind, list[int]]]:
 
 
 def worded(
-    why: Why, title: str = "", shared: Sequence[str] = (), *, now: int = 0, done: str = "like", within_ms: float = 0
+    why: Why,
+    title: str = "",
+    shared: Sequence[str] = (),
+    *,
+    now: int = 0,
+    done: str = "like",
+    within_ms: float = 0,
+    segment: str = "",
 ) -> str:
     """A reason as a person reads it.
 
@@ -117,11 +126,14 @@ def worded(
         now: ms, what `ago` counts from: the ranking's event time. 0 leaves the time out.
         done: type of the event that is the evidence.
         within_ms: half-life of the popularity, 0 for one that is not known.
+        segment: of users with whom it is more popular than with others, in words.
 
     >>> worded(Why(Kind.SIMILAR, 0.4, 7, 1_000_000), "Fargo", now=1_120_000)
     'because you liked Fargo 2 minutes ago'
     >>> worded(Why(Kind.POPULAR, 0.2), within_ms=7 * DAY)
     'popular with others this week'
+    >>> worded(Why(Kind.POPULAR, 0.2), segment="country de")
+    'popular with others (country de)'
     >>> worded(Why(Kind.NEW, 0.1, 7), "Fargo")
     'new, similar to Fargo'
     """
@@ -133,6 +145,10 @@ def worded(
         return f"matches your taste for {', '.join(shared[:SHARED])}" if shared else "matches your long-term taste"
     if kind is Kind.NEW:
         return f"new, similar to {title}" if title else "new"
+    if kind is Kind.ASKED:
+        return "tell us what you think of it"
+    if segment:
+        return f"popular with others ({segment})"
     if not within_ms:
         return "popular now"
     return "popular with others " + ("today" if within_ms < 3 * DAY else "this week" if within_ms < 21 * DAY else "now")

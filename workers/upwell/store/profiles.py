@@ -61,6 +61,7 @@ class ProfileRow:
     slate_items: Sequence[str]
     triggered: str | None
     reactions: bytes = b"{}"
+    segments: Sequence[str] = ()
     model_version: str = ""
     state_version: int = STATE_VERSION
 
@@ -109,7 +110,7 @@ class ProfileStore:
                 user_id=r[0], partition=r[1], state_version=r[2], model_version=r[3], generation=r[4], version=r[5],
                 revision=r[6], event_time=r[7], base=r[8], half_life_ms=r[9], vector=arrays.vector(r[10]),
                 events=bytes(r[11]), slates=bytes(r[12]), slate_items=(), triggered=r[13],
-                reactions=bytes(r[14]),
+                reactions=bytes(r[14]), segments=r[15],
             )
             for r in rows
         ]  # fmt: skip
@@ -206,4 +207,5 @@ def _columns(rows: Sequence[ProfileRow], model_version: str) -> dict[str, object
         "slate_items": ["\x1f".join(r.slate_items) for r in rows],
         "triggered": [r.triggered for r in rows],
         "reactions": [r.reactions for r in rows],
+        "segments": ["\x1f".join(r.segments) for r in rows],
     }
