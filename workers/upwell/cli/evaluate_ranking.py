@@ -44,6 +44,14 @@ def ranking(
         int, typer.Option(help="Check so many reasons: rank again without the event that each one names.", min=0)
     ] = 0,
     new_items: Annotated[bool, typer.Option(help="Look at items that nobody has had yet, with vectors.")] = True,
+    users: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of users' attributes: user, anything else. Looks at new users with segments."),
+    ] = None,
+    segments: Annotated[
+        str | None,
+        typer.Option(help="... of these attributes, by comma; all of the file's where left out. MovieLens has some."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     stack: Annotated[
         bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
@@ -68,6 +76,7 @@ def ranking(
         upwell evaluate ranking --stream shop --ablation --report shop.html
         upwell evaluate ranking --no-peers --reasons 1000 --json
         upwell evaluate ranking --no-peers --sharing
+        upwell evaluate ranking --no-peers --segments age,gender,occupation
         upwell evaluate ranking --no-peers --through-stack --speed 500 --workers 4
     """
     from upwell.cli.settings import load
@@ -78,6 +87,8 @@ def ranking(
     if interactions is not None and stream is not None:
         exits.fail(exits.CONFIG, "--interactions and --stream exclude each other")
     stream = stream or "movielens"
+    if users is None and segments is not None and (interactions is not None or stream != "movielens"):
+        exits.fail(exits.CONFIG, "--segments needs --users: whose attributes?")
     if stream not in STREAMS:
         exits.fail(exits.CONFIG, f"no stream is called {stream}: {', '.join(STREAMS)}")
     with exits.mapped("evaluate ranking"):
@@ -121,6 +132,8 @@ def ranking(
 
             _say(f"{reasons:,} reasons")
             found.reasons = reasons_check.check(log, reasons)
+        if users is not None or segments is not None:
+            found.segments = _segments(data, log, users, segments, settings)
         if stack:
             found.through_stack = _through_stack(
                 data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])
@@ -163,6 +176,32 @@ def _data(interactions: Path | None, items: Path | None) -> Dataset:
         exits.fail(exits.CONFIG, str(problem))
     except StackError as problem:
         exits.fail(exits.INFRASTRUCTURE, str(problem))
+
+
+def _segments(
+    data: Dataset, log: RankingLog, users: Path | None, names: str | None, settings: Settings
+) -> dict[str, Any]:
+    """New users with segments and without."""
+    from upwell.cli.bars import telling
+    from upwell.evaluation import cold_users
+    from upwell.evaluation.datasets import MOVIELENS_DIR, DatasetError
+    from upwell.local import assets
+    from upwell.local.paths import default_cache
+
+    try:
+        if users is not None:
+            people = cold_users.read_users(users, log.notes)
+        else:
+            people = cold_users.movielens_users(assets.weights_dir(default_cache()) / MOVIELENS_DIR / "ml-100k.user")
+    except DatasetError as problem:
+        exits.fail(exits.CONFIG, str(problem))
+    known = sorted({name for told in people.values() for name in told if name != "user"})
+    wanted = names.split(",") if names else known
+    if unknown := [name for name in wanted if name not in known]:
+        exits.fail(exits.CONFIG, f"--segments: no user has {', '.join(unknown)}; known are {', '.join(known)}")
+    own = cold_users.segments_of(data, log, people, wanted)
+    with telling() as tell:
+        return cold_users.compare(log, own, settings.cold_start, lambda done, of: tell("segments", done, of))
 
 
 class _Lines:
@@ -237,6 +276,9 @@ def _table(found: RankingEvaluation) -> None:
     if "through_stack" in shown:
         row("through the stack", shown["through_stack"])
         row("  the replay on the same", shown["through_stack"]["replay"])
+    if told := shown.get("segments"):
+        row("new users, without segments", told["without"])
+        row("  with segments", told["with"])
     if "oracle" in shown:
         row("oracle", shown["oracle"])
     if new := shown.get("new_items"):
@@ -250,6 +292,10 @@ def _table(found: RankingEvaluation) -> None:
         f"coverage {shown['coverage']}, novelty {shown['novelty_bits']} bits, diversity {shown['diversity']}",
         markup=False,
     )
+    if told and told["difference"] is not None:
+        console.print(
+            f"segments of {', '.join(told['attributes'])}: HR@10 {told['difference']:+.4f} ± {told['standard_error']:.4f}"
+        )
     if checked := shown.get("reasons"):
         console.print(
             f"{checked['hold']:,} of {checked['checked']:,} reasons hold: without the event that they name the item falls"

@@ -101,16 +101,16 @@ def movielens(data: Path) -> Dataset:
         if not path.is_file():
             raise DatasetError(f"{path.name} is missing in {data}: `make setup` fetches it")
     find = _facts(facts_file)
-    items = [_film(row, find) for row in _atomic(folder / "ml-100k.item", 4)]
+    items = [_film(row, find) for row in atomic(folder / "ml-100k.item", 4)]
     ratings = [
         Interaction(f"ml100k-{user}-{film}-{ts}", user, "rating", int(float(ts) * 1000), film, float(value))
-        for user, film, value, ts in _atomic(folder / "ml-100k.inter", 4)
+        for user, film, value, ts in atomic(folder / "ml-100k.inter", 4)
     ]
     ratings.sort(key=lambda event: event.ts)
     return Dataset("MovieLens-100K", items, ratings)
 
 
-def _atomic(path: Path, columns: int) -> Iterable[list[str]]:
+def atomic(path: Path, columns: int) -> Iterable[list[str]]:
     """Rows of one of RecBole's tab-separated "atomic files", header left out."""
     with path.open(encoding="utf-8") as lines:
         next(lines, None)

@@ -66,6 +66,8 @@ class RankingEvaluation:
     """What sampling and sharding of what is learned cost, where that was asked for."""
     reasons: dict[str, Any] | None = None
     """What `reasons_check.check` found, where that was asked for."""
+    segments: dict[str, Any] | None = None
+    """What `cold_users.compare` found, where that was asked for."""
     through_stack: dict[str, Any] | None = None
     """Figures of the rankings that a real stack published, where that was asked for."""
 
@@ -90,6 +92,8 @@ class RankingEvaluation:
             found["reasons"] = self.reasons
         if self.with_content is not None:
             found["new_items"] = self._new_items(self.with_content)
+        if self.segments is not None:
+            found["segments"] = self.segments
         if self.through_stack is not None:
             found["through_stack"] = self.through_stack
         if self.ablation:
