@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from upwell.cli import exits
+from upwell.cli.train_material import Source, bar, material
 
 if TYPE_CHECKING:
     from upwell.training.fitting import Limits, Say, Trainee
@@ -24,8 +25,8 @@ Report = Annotated[Path | None, typer.Option(help="Folder of the report. [defaul
 Conditions = Annotated[
     Path | None,
     typer.Option(
-        help="safetensors of conditions, float32 [n, d], with metadata `ids`: an item's fused vector, say. "
-        "[default: text and image embedding]"
+        help="safetensors of conditions, float32 [n, d], with metadata `ids`, as `upwell models vectors` writes them. "
+        "[default: fused vectors of the stamps, by the mean, as it is served]"
     ),
 ]
 Minutes = Annotated[float, typer.Option(help="Train no longer than this.", min=0.01)]
@@ -33,6 +34,9 @@ Steps = Annotated[int, typer.Option(help="... and no more steps than these.", mi
 Seed = Annotated[int, typer.Option(help="Decides the first weights and the order of everything.")]
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 Batch = Annotated[int, typer.Option(help="Pictures a step.", min=2)]
+Augment = Annotated[
+    float, typer.Option(help="How far pictures are turned, scaled, cropped and coloured.", min=0, max=1)
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last run's checkpoint, for as long again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Last line: the report as one JSON object.")]
 
@@ -52,6 +56,7 @@ def vae(
     seed: Seed = 7,
     threads: Threads = 1,
     batch: Batch = 32,
+    augment: Augment = 0.5,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +70,8 @@ def vae(
         upwell train vae
         upwell train vae --minutes 20 --resume --json
     """
-    _run("vae", out, report, conditions, minutes, (steps, seed, threads, batch), resume=resume, as_json=as_json)
+    limits = (steps, seed, threads, batch)
+    _run("vae", out, report, conditions, minutes, limits, augment, resume=resume, as_json=as_json)
 
 
 def gan(
@@ -77,6 +83,7 @@ def gan(
     seed: Seed = 7,
     threads: Threads = 1,
     batch: Batch = 32,
+    augment: Augment = 0.5,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +96,8 @@ def gan(
         upwell train gan
         upwell train gan --conditions fused.safetensors --seed 3
     """
-    _run("gan", out, report, conditions, minutes, (steps, seed, threads, batch), resume=resume, as_json=as_json)
+    limits = (steps, seed, threads, batch)
+    _run("gan", out, report, conditions, minutes, limits, augment, resume=resume, as_json=as_json)
 
 
 def _run(
@@ -99,6 +107,7 @@ def _run(
     conditions: Path | None,
     minutes: float,
     numbers: tuple[int, int, int, int],
+    augment: float,
     *,
     resume: bool,
     as_json: bool,
@@ -119,7 +128,7 @@ def _run(
     def say(line: str) -> None:
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    given = _material(cache, models, conditions, threads, say)
+    given = _material(cache, models, conditions, threads, augment, say)
     trainee = generators.start(kind, given, limits)
     before = generators.shown(generators.generator(trainee), given)
     if resume:
@@ -142,21 +151,32 @@ def _run(
         print(json.dumps({"version": version, "folder": str(folder), "report": str(into), **found}))
 
 
-def _material(cache: Path, models: Path, conditions: Path | None, threads: int, say: Any) -> Material:
+def _material(cache: Path, models: Path, file: Path | None, threads: int, strength: float, say: Any) -> Material:
+    from upwell.cli.settings import load
     from upwell.evaluation.datasets import DatasetError
     from upwell.evaluation.stamps import catalogue
     from upwell.local import debian
     from upwell.local.errors import StackError
-    from upwell.training import generators
-    from upwell.training.conditions import ConditionsError
+    from upwell.training import conditions, generators
+    from upwell.training.fusion_features import FeaturesError
     from upwell.training.pictures import pictures
 
     try:
-        folder = debian.fetch_package(cache, say)
-        return generators.material(pictures(catalogue(folder)), models, threads, conditions, say)
+        found = pictures(catalogue(debian.fetch_package(cache, say)))
+        if file is not None:
+            told, rows = file.name, conditions.read(file, found.ids)
+        else:
+            with bar() as tick:
+                _, features = material(Source("stamps"), load(None, None), tick)
+            told, rows = (
+                "fused vector of text, picture, sound and speech, their mean",
+                conditions.fused(features, found.ids),
+            )
+        say(f"looking at {len(found.ids)} pictures")
+        return generators.material(found, rows, told, models, threads, strength)
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
-    except (DatasetError, ConditionsError) as error:
+    except (DatasetError, FeaturesError, conditions.ConditionsError) as error:
         exits.fail(exits.CONFIG, str(error))
 
 

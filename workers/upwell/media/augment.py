@@ -7,6 +7,7 @@ stay what they were.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,8 +21,14 @@ ZOOM: Final = (0.75, 1.1)
 """Share of the picture's side that is shown: below 1 a crop, above 1 a picture that was scaled down."""
 SHIFT: Final = 0.5
 """Where a crop lies: this share of the way from the middle to the border."""
+MIRRORED: Final = 0.5
+"""Share of pictures."""
 COLOUR: Final = 0.2
-"""Brightness, contrast and saturation change by up to this share."""
+"""Saturation changes by up to this share, and each channel's gamma."""
+LUMA: Final = (0.299, 0.587, 0.114)
+"""Of red, green and blue: ITU-R BT.601."""
+LEAST: Final = 1 / 255
+"""What counts as black: below it a power's slope has no bound."""
 NOISE_DB: Final = (15.0, 40.0)
 """Signal-to-noise ratio."""
 SEMITONES: Final = 2.0
@@ -32,46 +39,61 @@ DROPPED: Final = 0.15
 REPLACED: Final = 0.3
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How each of n pictures is seen, drawn by `views`. `image` applies one to bytes, `training/pictures.py` to tensors."""
+
+    turns: NDArray[np.float32]
+    """[n, 2, 2]: from the middle, in pixels, a place (x, y) of the new picture to that of the old one: turn, zoom, mirror."""
+    shifts: NDArray[np.float32]
+    """[n, 2]: how far the shown part lies from the middle, in shares of width and height."""
+    saturations: NDArray[np.float32]
+    """[n]: 0 is grey, 1 as it is."""
+    gammas: NDArray[np.float32]
+    """[n, 3]: exponent of each channel, of values from 0 to 1. White stays white, so a drawing's paper does."""
+
+
+def views(n: int, rng: np.random.Generator, strength: float = 1.0, mirrors: NDArray[np.bool_] | bool = True) -> Views:
+    """Chance for n pictures.
+
+    Args:
+        strength: share of the bounds above; 0 leaves pictures as they are.
+        mirrors: which ones may be mirrored, [n] or all alike.
+    """
+    angles = np.deg2rad(rng.uniform(-DEGREES, DEGREES, n) * strength)
+    zooms = 1 + strength * (rng.uniform(*ZOOM, n) - 1)
+    sides = np.where((rng.random(n) < MIRRORED * strength) & mirrors, -1.0, 1.0)
+    shifts = rng.uniform(-SHIFT, SHIFT, (n, 2)) * (1 - zooms)[:, None]
+    cosine, sine = np.cos(angles) * zooms, np.sin(angles) * zooms
+    turns = np.stack([np.stack([cosine * sides, -sine], 1), np.stack([sine * sides, cosine], 1)], 1)
+    saturations = 1 + strength * rng.uniform(-COLOUR, COLOUR, n)
+    gammas = np.exp(strength * rng.uniform(-COLOUR, COLOUR, (n, 3)))
+    return Views(*(part.astype(np.float32) for part in (turns, shifts, saturations, gammas)))
+
+
 def image(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Rotated by up to 15 degrees, cropped or scaled, mirrored half the time, with other light and colour.
 
     Args:
         pixels: uint8 [height, width, 3]. What a rotation lays bare is filled with the picture's mean border colour.
     """
-    height, width = pixels.shape[:2]
+    view = views(1, rng)
+    size = np.array([pixels.shape[1], pixels.shape[0]])
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).mean(axis=0)
-    angle = np.deg2rad(rng.uniform(-DEGREES, DEGREES))
-    zoom = rng.uniform(*ZOOM)
-    shift = rng.uniform(-SHIFT, SHIFT, 2) * (1 - zoom) * (width, height)
-    mirrored = -1.0 if rng.random() < 0.5 else 1.0
-    cosine, sine = np.cos(angle) * zoom, np.sin(angle) * zoom
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    # Pillow maps places of the new picture to places of the old one.
-    matrix = (
-        cosine * mirrored,
-        -sine,
-        centre_x + shift[0] - cosine * mirrored * centre_x + sine * centre_y,
-        sine * mirrored,
-        cosine,
-        centre_y + shift[1] - sine * mirrored * centre_x - cosine * centre_y,
-    )
+    # Pillow maps places of the new picture to places of the old one, from their corners.
+    turn, middle = view.turns[0], size / 2
+    matrix = np.column_stack([turn, middle + view.shifts[0] * size - turn @ middle])
     turned = Image.fromarray(pixels).transform(
-        (width, height),
+        (pixels.shape[1], pixels.shape[0]),
         Image.Transform.AFFINE,
-        matrix,
+        tuple(matrix.ravel()),
         Image.Resampling.BICUBIC,
         fillcolor=tuple(int(value) for value in border.round()),
     )
-    return _recoloured(np.asarray(turned, np.float32), rng)
-
-
-def _recoloured(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    brightness, contrast, saturation = 1 + rng.uniform(-COLOUR, COLOUR, 3)
-    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
-    values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
-    mean = np.float32(grey.mean())
-    values = (mean + (values - mean) * np.float32(contrast)) * np.float32(brightness)
-    return np.clip(values.round(), 0, 255).astype(np.uint8)
+    values = np.asarray(turned, np.float32) / 255
+    grey = (values @ np.array(LUMA, np.float32))[..., None]
+    values = np.clip(grey + (values - grey) * view.saturations[0], LEAST, 1) ** view.gammas[0]
+    return (values * 255).round().astype(np.uint8)
 
 
 def sound(track: NDArray[np.float32], rate: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from upwell.training.painter import Shape
-from upwell.training.pictures import Batch, augment
+from upwell.training.pictures import Batch
 
 MISMATCHED: Final = 0.5
 """Weight of real pictures under another item's condition, a third kind of input (Reed et al. 2016)."""
@@ -45,7 +45,6 @@ def judge(
     batch: Batch,
     painted: Any,
     scores: Any,
-    chance: torch.Generator,
 ) -> dict[str, float]:
     """One step of the discriminator, with the hinge loss (Lim & Ye 2017); returns its losses.
 
@@ -56,9 +55,9 @@ def judge(
     discriminator.requires_grad_(True)
     seen = torch.cat(
         [
-            augment(batch.originals, batch.mirrors, chance),
-            augment(painted.detach(), batch.mirrors, chance),
-            augment(batch.originals, batch.mirrors, chance),
+            batch.augment(batch.originals),
+            batch.augment(painted.detach()),
+            batch.augment(batch.originals),
         ]
     )
     with torch.autocast("cpu", torch.bfloat16):
@@ -71,9 +70,8 @@ def judge(
     return {"discriminator": loss.item(), "real_score": real.mean().item(), "painted_score": fake.mean().item()}
 
 
-def believed(discriminator: nn.Module, painted: Any, scores: Any, chance: torch.Generator) -> Any:
+def believed(discriminator: nn.Module, batch: Batch, painted: Any, scores: Any) -> Any:
     """What the painter wants low: minus the mean score of its pictures, a scalar with gradient."""
     discriminator.requires_grad_(False)
-    anywhere = torch.ones(len(painted), dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
-        return -discriminator(augment(painted, anywhere, chance), scores).float().mean()
+        return -discriminator(batch.augment(painted), scores).float().mean()

@@ -1,7 +1,6 @@
-"""Items' texts and pictures in; the vectors that pictures are generated from out, and their file.
+"""Items' features in; the vectors that pictures are generated from out, and their file.
 
-A condition is any float32 [n, d], one row an item: the item's fused vector, where a file of them is given, else its text
-embedding and its picture's embedding side by side, each of unit length.
+A condition is any float32 [n, d], one row an item: the item's fused vector, of whatever it has, or a row of a file.
 """
 
 from __future__ import annotations
@@ -14,9 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from upwell.training import fusion as fusions
+from upwell.training import fusion_features
+from upwell.training.fusion_features import Features
+
 SIDE: Final = 224
 """Pixels that the image encoder looks at."""
-_BATCH: Final = 32
 
 
 class ConditionsError(Exception):
@@ -62,40 +64,24 @@ def write(file: Path, ids: Sequence[str], conditions: NDArray[np.float32], made_
     )
 
 
-def side_by_side(*parts: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors [n, d1], [n, d2], … each brought to unit length, in one row [n, d1 + d2 + …]."""
-    return np.concatenate([unit(part) for part in parts], axis=1)
-
-
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of unit length; a row of zeros stays."""
     found: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return found
 
 
-def text_embeddings(models: Path, texts: Sequence[str]) -> NDArray[np.float32]:
-    """float32 [n, d] of the set-up's text encoder, rows of unit length.
+def fused(items: Features, ids: Sequence[str]) -> NDArray[np.float32]:
+    """The items' vectors as they are served unless a fusion is trained, the mean: float32 [n, d] in the order of `ids`.
 
     Raises:
-        ConditionsError: it has not been set up.
+        ConditionsError: an item has no features.
     """
-    folder = models / "text_encoder"
-    if not (folder / "config.json").is_file():
-        raise ConditionsError(f"no text encoder is in {models}: `upwell setup` fetches and converts it")
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(texts), _BATCH):
-            given = tokenizer(list(texts[start : start + _BATCH]), return_tensors="pt", padding=True, truncation=True)
-            hidden, mask = model(**given).last_hidden_state, given["attention_mask"].unsqueeze(-1)
-            parts.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
-    return unit(np.concatenate(parts))
+    strategy = fusions.create("mean", items.layout, items.layout["text"][0].size)
+    vectors = fusion_features.fused(strategy, items)
+    by_item = {items.items[row]: vector for row, vector in vectors.items()}
+    if lacking := [item for item in ids if item not in by_item]:
+        raise ConditionsError(f"{len(lacking)} of {len(ids)} items have no features, {lacking[0]} for one")
+    return np.stack([by_item[item] for item in ids])
 
 
 class ImageFeatures:

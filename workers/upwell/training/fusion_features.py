@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from upwell.events.contracts import Item
@@ -20,7 +21,7 @@ from upwell.items.cleaning import clean_item, encoder_text
 from upwell.media.errors import MediaError
 from upwell.media.prepare import Prepared, Preparer
 from upwell.settings import MediaSettings
-from upwell.training.fusion import MODALITIES, Layout, Part
+from upwell.training.fusion import MODALITIES, Fusion, Layout, Part
 from upwell.training.served import module
 
 Vectors = NDArray[np.float32]
@@ -163,6 +164,14 @@ def _array(rows: _Rows, n: int, width: int) -> Vectors:
 
 def _unit(vector: Vectors) -> Vectors:
     return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+
+
+def fused(fusion: Fusion, features: Features, modalities: Sequence[str] = MODALITIES) -> dict[int, Vectors]:
+    """Row of `features` to float32 [d], by these modalities alone; rows without any of them are missing."""
+    given = torch.from_numpy(features.present & np.array([name in modalities for name in MODALITIES]))
+    with torch.inference_mode():
+        vectors, _ = fusion({name: torch.from_numpy(rows) for name, rows in features.inputs.items()}, given)
+    return {row: vectors[row].numpy() for row in range(len(features.items)) if bool(given[row].any())}
 
 
 def save(features: Features, path: Path) -> None:

@@ -67,8 +67,8 @@ def step(gan: Trainee, lessons: Lessons, limits: Limits, recipe: Recipe = Recipe
         z = torch.randn(len(scores), painter.shape.latent, generator=chance)
         with torch.autocast("cpu", torch.bfloat16):
             y = painter(scores, z).float()
-        told = adversary.judge(discriminator, judges, batch, y, scores, chance)
-        believed = adversary.believed(discriminator, y, scores, chance)
+        told = adversary.judge(discriminator, judges, batch, y, scores)
+        believed = adversary.believed(discriminator, batch, y, scores)
         error = functional.l1_loss(y, batch.originals)
         paints.zero_grad(set_to_none=True)
         (believed + recipe.error_weight * error).backward()

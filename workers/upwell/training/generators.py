@@ -6,7 +6,6 @@ Seeded, held-out items left alone until the end; interrupted, it leaves a checkp
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -29,6 +28,10 @@ EXAMINED: Final = 240
 """Most conditions of each kind that samples are judged on."""
 SPREADS: Final = (1.0, 0.5)
 """Of z, at which samples are judged."""
+JUDGE: Final = (
+    "image encoder (EfficientNet-Lite0) of 64-pixel pictures, painted against real ones; its view of the item's picture is"
+    " one part of the fused vector. by_pixels: darkness of 16 x 16 cells, no encoder"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +45,24 @@ class Material:
     """[n, f] of the judging image encoder, of the 64-pixel pictures."""
     told: str
     """What the conditions are, in words."""
+    strength: float
+    """Of augmentation in training."""
 
 
-def material(pictures: Pictures, models: Path, threads: int, file: Path | None, say: Callable[[str], None]) -> Material:
-    """Conditions and features of the pictures.
+def material(
+    found: Pictures, conditions: NDArray[np.float32], told: str, models: Path, threads: int, strength: float
+) -> Material:
+    """Pictures, their conditions float32 [n, d] and what these are in words, and what the judge sees in the pictures.
 
     Args:
         models: folder of the set-up's models.
-        file: conditions made elsewhere, such as fused vectors; see `conditions.read`.
+        strength: of augmentation in training, see `pictures.augment`.
 
     Raises:
-        ConditionsError: an encoder, or an item's condition, is missing.
+        ConditionsError: the image encoder is missing.
     """
     encoder = conditioning.ImageFeatures(models, threads)
-    say(f"looking at {len(pictures.ids)} pictures")
-    features = encoder.of(pictures.pixels)
-    if file is not None:
-        return Material(pictures, conditioning.read(file, pictures.ids), features, file.name)
-    texts = conditioning.text_embeddings(models, pictures.texts)
-    told = "text embedding of title and categories, beside the picture's image embedding"
-    return Material(pictures, conditioning.side_by_side(texts, encoder.of(pictures.views)), features, told)
+    return Material(found, conditions, encoder.of(found.pixels), told, strength)
 
 
 def start(kind: Kind, given: Material, limits: Limits) -> Trainee:
@@ -74,7 +75,7 @@ def start(kind: Kind, given: Material, limits: Limits) -> Trainee:
 def train(kind: Kind, trainee: Trainee, given: Material, limits: Limits, checkpoint: Path, say: fitting.Say) -> bool:
     """Train until the limits are reached; whether it was interrupted."""
     rows = ~given.pictures.held_out
-    lessons = Lessons(given.pictures.pixels[rows], given.conditions[rows], given.pictures.mirrors[rows])
+    lessons = Lessons(given.pictures.pixels[rows], given.conditions[rows], given.pictures.mirrors[rows], given.strength)
     step = vae.step(trainee, lessons, limits) if kind == "vae" else gan.step(trainee, lessons, limits)
     return fitting.fit(trainee, step, limits, checkpoint, say)
 
@@ -115,8 +116,8 @@ def examine(
             ("held_out_conditions", _chosen(held, EXAMINED)),
         )
     }
-    # What a lookup would give: the training picture whose condition is nearest, in place of a painted one. Where the
-    # condition holds the judge's own embedding, the judge is no fair one between the two; pixels are.
+    # What a lookup would give: the training picture whose condition is nearest, in place of a painted one. The fused
+    # vector holds what the judge sees in the item's own picture as one part of several; pixels know nothing of it.
     looked_up = _shares(rivals["nearest_neighbour"], given, np.flatnonzero(held), encoder)
     report: dict[str, Any] = {
         "kind": kind,
@@ -124,6 +125,8 @@ def examine(
         "seconds": round(trainee.seconds, 1),
         "conditions": given.told,
         "condition_width": int(told.shape[1]),
+        "augmentation": given.strength,
+        "judge": JUDGE,
         "items": {"trained": int((~held).sum()), "held_out": int(held.sum())},
         "retrieval_among_ten": {**retrieval, "held_out_by_nearest_neighbour": {"lookup": looked_up}},
         "ssim_held_out": {name: round(judging.likeness(pixels[held], made), 4) for name, made in rivals.items()},

@@ -18,15 +18,13 @@ from PIL import Image
 from torch.nn import functional
 
 from upwell.evaluation.stamps import Stamp
+from upwell.media.augment import LEAST, LUMA
+from upwell.media.augment import views as views_of
 from upwell.training.painter import SIDE
 
-VIEW: Final = 224
 HELD_OUT: Final = 7
 """One item in so many is kept out of training."""
 _MARGIN: Final = 0.04
-_SHIFT: Final = 3
-"""Pixels, either way."""
-_COLOUR: Final = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,8 @@ class Pictures:
     """Items with a picture; row i of everything is one item."""
 
     ids: list[str]
-    texts: list[str]
-    """What is said of the item: title and categories."""
     pixels: NDArray[np.uint8]
     """[n, 64, 64, 3]: what is painted."""
-    views: NDArray[np.uint8]
-    """[n, 224, 224, 3]: what the image encoder sees."""
     mirrors: NDArray[np.bool_]
     """[n]: whether its mirror image is as good (a letter's is not)."""
 
@@ -60,9 +54,7 @@ def pictures(stamps: Sequence[Stamp]) -> Pictures:
     images = [Image.open(stamp.files["image"]).convert("RGBA") for stamp in seen]
     return Pictures(
         [stamp.item.item_id for stamp in seen],
-        [f"{stamp.item.title}. {', '.join(stamp.item.categories)}" for stamp in seen],
         np.stack([fit(image) for image in images]),
-        np.stack([fit(image, VIEW) for image in images]),
         np.array(["nomirror" not in stamp.marks for stamp in seen]),
     )
 
@@ -85,27 +77,29 @@ def to_floats(pixels: NDArray[np.uint8]) -> Any:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(255).contiguous()
 
 
-def augment(batch: Any, mirrors: Any, generator: torch.Generator) -> Any:
-    """A batch, seen a little differently: mirrored where it may be, shifted, its colours turned a little.
+def augment(batch: Any, mirrors: Any, generator: torch.Generator, strength: float) -> Any:
+    """A batch, seen as `media/augment.py` would show its pictures, but with a gradient.
 
     Args:
-        batch: float [n, 3, h, w], 0 to 1.
+        batch: float [n, 3, side, side], 0 to 1.
         mirrors: bool [n].
         generator: decides.
+        strength: share of the bounds; 0 leaves it as it is.
     """
-    n = len(batch)
-    turned = (torch.rand(n, generator=generator) < 0.5) & mirrors
-    batch = torch.where(turned[:, None, None, None], batch.flip(3), batch)
-    moves = torch.randint(-_SHIFT, _SHIFT + 1, (n, 2), generator=generator).tolist()
-    # The background is white, so what comes in at the border is.
-    wide = functional.pad(batch, (_SHIFT,) * 4, value=1.0)
-    side = batch.shape[-1]
-    batch = torch.stack(
-        [wide[i, :, _SHIFT + y : _SHIFT + y + side, _SHIFT + x : _SHIFT + x + side] for i, (y, x) in enumerate(moves)]
+    if not strength:
+        return batch
+    rng = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
+    views = views_of(len(batch), rng, strength, mirrors.numpy())
+    turns, shifts, saturations, gammas = (
+        torch.from_numpy(part) for part in (views.turns, views.shifts, views.saturations, views.gammas)
     )
-    ink = 1 - batch
-    gain = 1 + _COLOUR * (2 * torch.rand(n, 3, 1, 1, generator=generator) - 1)
-    return (1 - ink * gain).clamp(0, 1)
+    # Torch counts from the middle in halves of a side.
+    places = functional.affine_grid(torch.cat([turns, 2 * shifts[:, :, None]], 2), batch.shape, align_corners=False)
+    # The background is white, so what comes in at the border is: ink is what is moved.
+    batch = 1 - functional.grid_sample(1 - batch, places, align_corners=False)
+    grey = (batch * batch.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    batch = grey + (batch - grey) * saturations[:, None, None, None]
+    return batch.clamp(LEAST, 1) ** gammas[:, :, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +115,16 @@ class Batch:
     mirrors: Any
     """bool [n]."""
     chance: torch.Generator
+    strength: float
 
     def first(self, n: int) -> Batch:
         """Its first n rows."""
         parts = (self.pictures[:n], self.originals[:n], self.conditions[:n], self.mirrors[:n])
-        return Batch(*parts, self.chance)
+        return Batch(*parts, self.chance, self.strength)
+
+    def augment(self, pictures: Any) -> Any:
+        """Pictures of its items, real or painted, float [n, 3, 64, 64], each seen in another way than the last time."""
+        return augment(pictures, self.mirrors, self.chance, self.strength)
 
     def scores(self, painter: Any, jitter: float) -> Any:
         """The conditions as the painter reads them, float [n, axes], with noise of this standard deviation."""
@@ -134,14 +133,21 @@ class Batch:
 
 
 class Lessons:
-    """A training set: pixels uint8 [n, 64, 64, 3], conditions float32 [n, d], mirrors bool [n]."""
+    """A training set: pixels uint8 [n, 64, 64, 3], conditions float32 [n, d], mirrors bool [n]; `strength` of `augment`."""
 
-    def __init__(self, pixels: NDArray[np.uint8], conditions: NDArray[np.float32], mirrors: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        pixels: NDArray[np.uint8],
+        conditions: NDArray[np.float32],
+        mirrors: NDArray[np.bool_],
+        strength: float,
+    ) -> None:
         self.pictures, self.conditions = to_floats(pixels), torch.from_numpy(conditions)
-        self.mirrors = torch.from_numpy(mirrors)
+        self.mirrors, self.strength = torch.from_numpy(mirrors), strength
 
     def batch(self, size: int, chance: torch.Generator) -> Batch:
         """`size` rows, with replacement."""
         rows = torch.randint(len(self.pictures), (size,), generator=chance)
         originals, mirrors = self.pictures[rows], self.mirrors[rows]
-        return Batch(augment(originals, mirrors, chance), originals, self.conditions[rows], mirrors, chance)
+        seen = augment(originals, mirrors, chance, self.strength)
+        return Batch(seen, originals, self.conditions[rows], mirrors, chance, self.strength)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import torch
 
 from upwell.events.contracts import Item
 from upwell.training.fusion import MODALITIES, Fusion
-from upwell.training.fusion_features import Features
+from upwell.training.fusion_features import Features, fused
 from upwell.training.pairs import title_key
 from upwell.training.prefix import Shown, Vector
 from upwell.training.prefix_words import WORD, Embed, Words, texts_alone
@@ -54,14 +53,6 @@ def personal_text(title: str, category: str) -> str:
 
 def held_out(title: str) -> bool:
     return zlib.crc32(title_key(title).encode()) % HELD_OUT_ONE_IN == 0
-
-
-def fused(fusion: Fusion, features: Features, modalities: Sequence[str]) -> dict[int, Vector]:
-    """Row of `features` to float32 [d], by these modalities alone; rows without any of them are missing."""
-    given = torch.from_numpy(features.present & np.array([name in modalities for name in MODALITIES]))
-    with torch.inference_mode():
-        vectors, _ = fusion({name: torch.from_numpy(rows) for name, rows in features.inputs.items()}, given)
-    return {row: vectors[row].numpy() for row in range(len(features.items)) if bool(given[row].any())}
 
 
 def material(items: Sequence[Item], features: Features, fusion: Fusion, seed: int, embed: Embed) -> Material:

@@ -101,8 +101,8 @@ def step(vae: Trainee, lessons: Lessons, limits: Limits, recipe: Recipe = Recipe
             z = torch.randn(len(sought), painter.shape.latent, generator=chance)
             with torch.autocast("cpu", torch.bfloat16):
                 sampled = painter(sought, z).float()
-            told |= adversary.judge(discriminator, judges, half, sampled, sought, chance)
-            believed = adversary.believed(discriminator, sampled, sought, chance)
+            told |= adversary.judge(discriminator, judges, half, sampled, sought)
+            believed = adversary.believed(discriminator, half, sampled, sought)
             loss = loss + recipe.adversarial * believed
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
