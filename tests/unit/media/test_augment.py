@@ -29,6 +29,28 @@ def test_pictures(seed: int) -> None:
     assert 0.02 < red.mean() < 0.5
 
 
+def test_a_drawings_paper_stays_white() -> None:
+    drawing = np.full((40, 60, 3), 255, np.uint8)
+    drawing[12:28, 20:40] = (180, 40, 90)
+    for seed in range(5):
+        made = augment.image(drawing, rng(seed))
+        assert (made[0] == 255).all()
+        assert (made == 255).all(2).mean() > 0.5
+        assert (made[..., 1] < 120).any()
+
+
+def test_no_strength_changes_nothing_and_letters_are_not_mirrored() -> None:
+    still = augment.views(50, rng(), strength=0.0)
+    assert (still.turns == np.eye(2)).all()
+    assert not still.shifts.any()
+    assert (still.saturations == 1).all()
+    assert (still.gammas == 1).all()
+    mirrors = np.arange(50) % 2 == 0
+    turned = np.linalg.det(augment.views(50, rng(), mirrors=mirrors).turns) < 0
+    assert turned[mirrors].any()
+    assert not turned[~mirrors].any()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sounds(seed: int) -> None:
     made = augment.sound(SPOKEN, 16_000, rng(seed))

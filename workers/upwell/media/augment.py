@@ -93,7 +93,7 @@ def image(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     values = np.asarray(turned, np.float32) / 255
     grey = (values @ np.array(LUMA, np.float32))[..., None]
     values = np.clip(grey + (values - grey) * view.saturations[0], LEAST, 1) ** view.gammas[0]
-    return (values * 255).round().astype(np.uint8)
+    return np.asarray((values * 255).round(), np.uint8)
 
 
 def sound(track: NDArray[np.float32], rate: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upwell.training import fusion as fusions
-from upwell.training import fusion_features
-from upwell.training.fusion_features import Features
+if TYPE_CHECKING:
+    from upwell.training.fusion_features import Features
 
 SIDE: Final = 224
 """Pixels that the image encoder looks at."""
@@ -76,6 +75,9 @@ def fused(items: Features, ids: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         ConditionsError: an item has no features.
     """
+    from upwell.training import fusion as fusions
+    from upwell.training import fusion_features
+
     strategy = fusions.create("mean", items.layout, items.layout["text"][0].size)
     vectors = fusion_features.fused(strategy, items)
     by_item = {items.items[row]: vector for row, vector in vectors.items()}

@@ -29,8 +29,8 @@ EXAMINED: Final = 240
 SPREADS: Final = (1.0, 0.5)
 """Of z, at which samples are judged."""
 JUDGE: Final = (
-    "image encoder (EfficientNet-Lite0) of 64-pixel pictures, painted against real ones; its view of the item's picture is"
-    " one part of the fused vector. by_pixels: darkness of 16 x 16 cells, no encoder"
+    "image encoder (EfficientNet-Lite0) of 64-pixel pictures, painted against real ones; a fused vector holds its view of the"
+    " item's picture as one part of several. by_pixels: darkness of 16 x 16 cells, no encoder"
 )
 
 
