@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -11,7 +12,7 @@ from confluent_kafka import TopicPartition
 from stream import Asker, Stream, assert_numbering, rankings
 from support import eventually
 from upwell.bus.topics import Topic
-from upwell.events.contracts import Ranking, Statistics
+from upwell.events.contracts import Ranking, Rule, Statistics
 from upwell.local.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -123,7 +124,21 @@ def test_who_asks_for_it_before_the_first_event_is_asked_about_all_tastes(stack:
                 ("asked", "tell us what you think of it")
             }
             assert anna.ask({"elicit": "yes"}).trigger == "rank_request"
+            # Rules hold: what is blocked is not asked about, and no more of a group than a cap allows.
             shown = first.items[0].item_id
+            for rule in (
+                Rule("recalled", "block", items=[first.items[1].item_id]),
+                Rule("few", "cap", most=2, per="category"),
+            ):
+                stream.send(Topic.RULES, rule.rule_id, rule)
+            stream.flush()
+            eventually(lambda: len(anna.ask(wanted).items) == 6)
+            again = anna.ask(wanted)
+            assert again.trigger == "elicitation"
+            assert first.items[1].item_id not in held(again)
+            assert set(Counter(int(i.item_id[1:]) % 3 for i in again.items).values()) == {
+                2
+            }  # categories of `Stream.features`
             stream.event(10_000, "anna", shown, "impression")
             stream.flush()
             stream.drained("interactions", Topic.INTERACTIONS)

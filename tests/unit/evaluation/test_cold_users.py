@@ -63,6 +63,31 @@ def test_segments_help_where_attributes_say_something_and_cost_little_where_they
     assert gain > 0.1 if told else gain > -0.05
 
 
+def test_what_answers_are_worth_is_measured_on_users_who_come_later(tmp_path: Path) -> None:
+    interactions, _ = files(tmp_path, told=True)
+    run = CliRunner().invoke(
+        app,
+        [
+            "evaluate",
+            "ranking",
+            "--interactions",
+            str(interactions),
+            "--elicitation",
+            "--no-peers",
+            "--no-new-items",
+            "--json",
+        ],
+    )
+    assert run.exit_code == 0, run.output
+    found = json.loads(run.stdout.splitlines()[-1])["elicitation"]
+    assert 0 < found["users"] <= 150
+    for name in ("elicited", "most_popular"):
+        assert 0 < found[name]["known"] <= 3
+        assert 0 < found[name]["precision_at_10"] < 0.3
+    apart = found["elicited"]["precision_at_10"] - found["most_popular"]["precision_at_10"]
+    assert found["difference"]["precision_at_10"] == pytest.approx(apart, abs=2e-4)
+
+
 def test_mistakes_are_said(tmp_path: Path) -> None:
     interactions, users = files(tmp_path, told=True)
     run = CliRunner()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from upwell.interactions.profiles import Profiles
+from upwell.interactions.readers import Learned
 from upwell.interactions.segments import LONGEST, SegmentPriors, segment
 from upwell.ranking.catalogue import Catalogue
 from upwell.ranking.ranker import SEGMENTS, Ranker
@@ -112,6 +114,12 @@ def test_a_new_user_gets_what_the_segment_likes_and_later_less_and_others_nothin
         profiles.catalogue.ties, 10, own.raised([bob]),
     )  # fmt: skip
     assert hidden[0] not in slate.rows
+
+
+def test_a_snapshot_of_a_release_that_knew_no_segments_is_read() -> None:
+    old = msgspec.msgpack.encode([3, {"text-similar": [1.0, 0.5]}, ["i1"], {}, 7, {"i1": 2}])
+    found = msgspec.msgpack.decode(old, type=Learned)
+    assert (found.shown, found.segments) == ({"i1": 2}, None)
 
 
 def test_scores_are_the_sums_of_contributions_with_segments_too(profiles: Profiles) -> None:

@@ -52,6 +52,10 @@ def ranking(
         str | None,
         typer.Option(help="... of these attributes, by comma; all of the file's where left out. MovieLens has some."),
     ] = None,
+    elicitation: Annotated[
+        bool,
+        typer.Option(help="What new users' answers to items that are asked about are worth, against the most popular."),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     stack: Annotated[
         bool, typer.Option("--through-stack", help="Send the same events through Kafka and the workers as well.")
@@ -134,6 +138,11 @@ def ranking(
             found.reasons = reasons_check.check(log, reasons)
         if users is not None or segments is not None:
             found.segments = _segments(data, log, users, segments, settings)
+        if elicitation:
+            from upwell.evaluation import asking
+
+            _say("new users are asked")
+            found.elicitation = asking.compare(log)
         if stack:
             found.through_stack = _through_stack(
                 data, log, found.replayed, speed, workers, dict(text.split("=", 1) for text in sets or [])
@@ -295,6 +304,11 @@ def _table(found: RankingEvaluation) -> None:
     if told and told["difference"] is not None:
         console.print(
             f"segments of {', '.join(told['attributes'])}: HR@10 {told['difference']:+.4f} ± {told['standard_error']:.4f}"
+        )
+    if asked := shown.get("elicitation"):
+        console.print(
+            f"{asked['users']:,} new users' answers to ten items: precision@10 {asked['elicited']['precision_at_10']}, "
+            f"to the most popular {asked['most_popular']['precision_at_10']}"
         )
     if checked := shown.get("reasons"):
         console.print(

@@ -106,14 +106,8 @@ def compare(
     }
 
 
-def replay_cold(
-    log: RankingLog,
-    segments: Sequence[tuple[str, ...]],
-    settings: ColdStart,
-    learned: Segments,
-    done: Callable[[int, int], None] = lambda *_: None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[e] places of what came, without and with segments; `PLACES` where it was not on the slate, -1 for no target."""
+def bare_ranker(log: RankingLog) -> Ranker:
+    """A worker's ranker of a log's items, row by row, that looks at no vectors and has learned nothing yet."""
     catalogue = Catalogue(len(log.items))
     for row, name in enumerate(log.items):
         own = [log.categories[number - 1] for number in log.category[row].tolist() if number]
@@ -122,6 +116,19 @@ def replay_cold(
             catalogue.remove(name)
     ranker = Ranker(catalogue, content=0.0)
     ranker.fit()
+    return ranker
+
+
+def replay_cold(
+    log: RankingLog,
+    segments: Sequence[tuple[str, ...]],
+    settings: ColdStart,
+    learned: Segments,
+    done: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """[e] places of what came, without and with segments; `PLACES` where it was not on the slate, -1 for no target."""
+    ranker = bare_ranker(log)
+    catalogue = ranker.catalogue
     recent, into = ranker.users(log.users), learner.lessons(1, ranker.tuning)
     none, stream, targets = np.zeros((1, 1), np.float32), log.stream, log.targets
     had = [list[int]() for _ in range(log.users)]

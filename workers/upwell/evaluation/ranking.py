@@ -68,6 +68,8 @@ class RankingEvaluation:
     """What `reasons_check.check` found, where that was asked for."""
     segments: dict[str, Any] | None = None
     """What `cold_users.compare` found, where that was asked for."""
+    elicitation: dict[str, Any] | None = None
+    """What `asking.compare` found, where that was asked for."""
     through_stack: dict[str, Any] | None = None
     """Figures of the rankings that a real stack published, where that was asked for."""
 
@@ -94,6 +96,8 @@ class RankingEvaluation:
             found["new_items"] = self._new_items(self.with_content)
         if self.segments is not None:
             found["segments"] = self.segments
+        if self.elicitation is not None:
+            found["elicitation"] = self.elicitation
         if self.through_stack is not None:
             found["through_stack"] = self.through_stack
         if self.ablation:

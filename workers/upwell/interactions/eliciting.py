@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 from upwell.events.contracts import Interaction, RankedItem, Reason
 from upwell.interactions.profiles import Profiles
 from upwell.interactions.rulebook import Rulebook
-from upwell.ranking.elicitation import associations, elicitation
+from upwell.ranking.elicitation import telling
 from upwell.ranking.reasons import Kind, Why, worded
 from upwell.ranking.slate import fits
 
-COVERED: Final = 2_000
-"""The most popular so many items are what is to be covered."""
-CONTEXTS: Final = 200
-"""... and told apart by how often each was taken near the most popular so many."""
 SPARE: Final = 4
 """Items are looked for so many times as often as there are places: some are not for every user."""
 ANEW_S: Final = 10.0
@@ -71,15 +67,8 @@ class Eliciting:
         """[n] rows, the most telling first; the same for everybody, and count of them where there are as many."""
         if count <= self._count and time.monotonic() < self._anew_at:
             return self._rows
-        ranker, ties = self._profiles.ranker, self._profiles.catalogue.ties
-        ranker.fit()
-        count = len(self._profiles.catalogue)
-        popularity = np.where(ranker.shared.live[:count], ranker.shared.counts[:count], 0)
-        rows = np.lexsort((ties[:count], -popularity))[:COVERED]
-        rows = rows[popularity[rows] > 0]
-        if not len(rows):
-            return self._rows
-        vectors = associations(ranker.company(rows, rows[:CONTEXTS]))
-        self._rows = rows[elicitation(vectors, popularity[rows], ties[rows], count)].astype(np.int64)
-        self._count, self._anew_at = count, time.monotonic() + ANEW_S
-        return self._rows
+        self._profiles.ranker.fit()
+        rows = telling(self._profiles.ranker, count)
+        if len(rows):
+            self._rows, self._count, self._anew_at = rows, count, time.monotonic() + ANEW_S
+        return rows

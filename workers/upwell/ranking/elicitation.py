@@ -10,10 +10,31 @@ asking by them tells less about a person than asking about the most popular item
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from upwell.ranking.profile import unit
+from upwell.ranking.ranker import Ranker
+
+COVERED: Final = 2_000
+"""The most popular so many items are what is to be covered."""
+CONTEXTS: Final = 200
+"""... told apart by how often each was taken near the most popular so many."""
+
+
+def telling(ranker: Ranker, count: int) -> NDArray[np.int64]:
+    """[k] int64 rows to ask about, in order, by what a ranker has learned; k <= count, 0 where it has learned nothing."""
+    items, ties = len(ranker.catalogue), ranker.catalogue.ties
+    popularity = np.where(ranker.shared.live[:items], ranker.shared.counts[:items], 0)
+    rows = np.lexsort((ties[:items], -popularity))[:COVERED]
+    rows = rows[popularity[rows] > 0]
+    if not len(rows):
+        return np.zeros(0, np.int64)
+    vectors = associations(ranker.company(rows, rows[:CONTEXTS]))
+    found: NDArray[np.int64] = rows[elicitation(vectors, popularity[rows], ties[rows], count)]
+    return found
 
 
 def associations(together: NDArray[np.float64]) -> NDArray[np.float32]:
