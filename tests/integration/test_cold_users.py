@@ -104,6 +104,31 @@ def test_a_new_user_gets_what_the_segment_likes_and_still_does_after_a_crash_and
         assert_numbering(rankings(log.to_end()))
 
 
+def test_what_a_request_said_of_its_user_is_read_again_where_it_was_not_stored(stack: Stack, prefix: str) -> None:
+    stream = Stream(
+        stack,
+        prefix,
+        cold_start={"segments": ["country"], "segment_weight": 1.0, "impressions": 0},
+        profiles={"flush_ms": 600_000},
+    )
+    try:
+        liked = send_countries(stream, stream.features(400))
+        with stream.reading(Topic.RANKINGS) as log:
+            anna = Asker(stream, log, "anna")
+            with stream.worker("interactions") as worker:
+                stream.drained("interactions", Topic.INTERACTIONS)
+                eventually(lambda: held(anna.ask({"country": "jp"})) == liked["jp"])
+                stream.drained("interactions", Topic.INTERACTIONS)
+                assert stream.rows("SELECT count(*) FROM profiles") == [(0,)]
+                worker.kill()
+            with stream.worker("interactions"):
+                assert held(anna.ask()) == liked["jp"]
+            assert_numbering(rankings(log.to_end()))
+        assert stream.rows("SELECT segments FROM profiles WHERE user_id = 'anna'") == [(["country=jp"],)]
+    finally:
+        stream.close()
+
+
 def test_who_asks_for_it_before_the_first_event_is_asked_about_all_tastes(stack: Stack, prefix: str) -> None:
     stream = Stream(stack, prefix)
     try:
