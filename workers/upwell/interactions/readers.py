@@ -340,6 +340,7 @@ class StatisticsReader:
                 row = self.catalogue.row
                 likings = [(liked.segment, row(liked.item_id), liked.likings) for liked in statistics.segments]
                 self.segments.learn(statistics.ts, likings)
+                metrics.SEGMENTS.set(len(self.segments.counts))
             for reaction in statistics.reactions:
                 self.arms.learn(reaction.arm, reaction.window, reaction.shown, reaction.liked)
             if statistics.taught is not None:

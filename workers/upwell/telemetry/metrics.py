@@ -49,6 +49,7 @@ LESSONS_LEFT_OUT = Counter("upwell_lessons_left_out", "Events whose lesson is no
 ITEMS_UNKNOWN = Gauge(
     "upwell_items_unknown", "Items named in events of which no features have come; ranking.unknown_items"
 )
+SEGMENTS = Gauge("upwell_segments", "Segments of users that likings are counted of; cold_start.segments")
 EVENTS_UNNAMED = Counter("upwell_events_unnamed", "Events that nothing is learned from: too many such items")
 
 # Business rules.
