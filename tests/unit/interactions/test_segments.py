@@ -36,7 +36,7 @@ def priors(profiles: Profiles, *attributes: str, learned: Segments | None = None
 
 
 def test_the_last_value_of_each_attribute_is_kept(profiles: Profiles) -> None:
-    own, ann = priors(profiles, "country", "age"), profiles.slots["ann"]
+    own, ann = priors(profiles, "country", "age", "country"), profiles.slots["ann"]
     for context in ({"country": "de", "device": "tv"}, {"age": 34}, None, {}, {"country": "fr", "age": None}):
         own.take(ann, context)
     assert profiles.segments[ann] == own.of(ann) == ("country=fr", "age=34")

@@ -43,7 +43,7 @@ class SegmentPriors:
     """Of one worker; what every worker has counted is in `learned`. Without `cold_start.segments` nothing is kept or asked."""
 
     def __init__(self, settings: ColdStart, profiles: Profiles, learned: Segments) -> None:
-        self._attributes = settings.segments
+        self._attributes = tuple(dict.fromkeys(settings.segments))
         self._events = settings.segment_events
         self._weight = np.float32(settings.segment_weight)
         self._profiles = profiles
