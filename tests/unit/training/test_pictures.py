@@ -266,6 +266,7 @@ def test_conditions_are_the_fused_vectors_of_whatever_items_have():
     found = conditioning.fused(given, ["both", "words"])
     assert found.dtype == np.float32
     assert np.allclose(found, [[0.5**0.5, 0.5**0.5, 0, 0], [1, 0, 0, 0]], atol=1e-6), "the mean, of unit length"
+    assert np.allclose(conditioning.fused(given, ["both"], "image"), [[1, 0, 0, 0]])
     with pytest.raises(conditioning.ConditionsError, match="1 of 2 items have no features, nothing for one"):
         conditioning.fused(given, ["words", "nothing"])
 

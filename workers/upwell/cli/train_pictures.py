@@ -163,17 +163,17 @@ def _material(cache: Path, models: Path, file: Path | None, threads: int, streng
 
     try:
         found = pictures(catalogue(debian.fetch_package(cache, say)))
+        blind = None
         if file is not None:
             told, rows = file.name, conditions.read(file, found.ids)
         else:
+            told = "fused vector of text, picture, sound and speech, their mean"
             with bar() as tick:
                 _, features = material(Source("stamps"), load(None, None), tick)
-            told, rows = (
-                "fused vector of text, picture, sound and speech, their mean",
-                conditions.fused(features, found.ids),
-            )
+            rows, blind = (conditions.fused(features, found.ids, withheld) for withheld in ("", "image"))
         say(f"looking at {len(found.ids)} pictures")
-        return generators.material(found, rows, told, models, threads, strength)
+        seen = conditions.ImageFeatures(models, threads).of(found.pixels)
+        return generators.Material(found, rows, blind, seen, told, strength)
     except StackError as error:
         exits.fail(exits.INFRASTRUCTURE, str(error))
     except (DatasetError, FeaturesError, conditions.ConditionsError) as error:

@@ -69,8 +69,11 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def fused(items: Features, ids: Sequence[str]) -> NDArray[np.float32]:
+def fused(items: Features, ids: Sequence[str], withheld: str = "") -> NDArray[np.float32]:
     """The items' vectors as they are served unless a fusion is trained, the mean: float32 [n, d] in the order of `ids`.
+
+    Args:
+        withheld: a modality that is left out, as if no item had it.
 
     Raises:
         ConditionsError: an item has no features.
@@ -79,7 +82,7 @@ def fused(items: Features, ids: Sequence[str]) -> NDArray[np.float32]:
     from upwell.training import fusion_features
 
     strategy = fusions.create("mean", items.layout, items.layout["text"][0].size)
-    vectors = fusion_features.fused(strategy, items)
+    vectors = fusion_features.fused(strategy, items, [name for name in fusions.MODALITIES if name != withheld])
     by_item = {items.items[row]: vector for row, vector in vectors.items()}
     if lacking := [item for item in ids if item not in by_item]:
         raise ConditionsError(f"{len(lacking)} of {len(ids)} items have no features, {lacking[0]} for one")

@@ -41,28 +41,14 @@ class Material:
     pictures: Pictures
     conditions: NDArray[np.float32]
     """[n, d], row by row."""
+    without_pictures: NDArray[np.float32] | None
+    """[n, d]: conditions that know nothing of the items' pictures; None where there are none."""
     features: NDArray[np.float32]
     """[n, f] of the judging image encoder, of the 64-pixel pictures."""
     told: str
     """What the conditions are, in words."""
     strength: float
     """Of augmentation in training."""
-
-
-def material(
-    found: Pictures, conditions: NDArray[np.float32], told: str, models: Path, threads: int, strength: float
-) -> Material:
-    """Pictures, their conditions float32 [n, d] and what these are in words, and what the judge sees in the pictures.
-
-    Args:
-        models: folder of the set-up's models.
-        strength: of augmentation in training, see `pictures.augment`.
-
-    Raises:
-        ConditionsError: the image encoder is missing.
-    """
-    encoder = conditioning.ImageFeatures(models, threads)
-    return Material(found, conditions, encoder.of(found.pixels), told, strength)
 
 
 def start(kind: Kind, given: Material, limits: Limits) -> Trainee:
@@ -104,21 +90,28 @@ def examine(
     encoder = conditioning.ImageFeatures(models, threads)
     pixels, told = given.pictures.pixels, given.conditions
     rivals = judging.baselines(pixels[~held], told[~held], told[held])
+    unseen = _chosen(held, EXAMINED)
+    asked = {"trained_conditions": (told, _chosen(~held, EXAMINED)), "held_out_conditions": (told, unseen)}
+    if given.without_pictures is not None:
+        asked["held_out_conditions_without_pictures"] = (given.without_pictures, unseen)
     retrieval = {
         name: {
             f"spread_{spread:g}": _shares(
-                painter.sample(painter_, told[rows], _seeds(len(rows)), spread=spread), given, rows, encoder
+                painter.sample(painter_, vectors[rows], _seeds(len(rows)), spread=spread), given, rows, encoder
             )
             for spread in SPREADS
         }
-        for name, rows in (
-            ("trained_conditions", _chosen(~held, EXAMINED)),
-            ("held_out_conditions", _chosen(held, EXAMINED)),
-        )
+        for name, (vectors, rows) in asked.items()
     }
-    # What a lookup would give: the training picture whose condition is nearest, in place of a painted one. The fused
-    # vector holds what the judge sees in the item's own picture as one part of several; pixels know nothing of it.
-    looked_up = _shares(rivals["nearest_neighbour"], given, np.flatnonzero(held), encoder)
+    # What a lookup would give: the training picture whose condition is nearest, in place of a painted one. A fused vector
+    # holds what the judge sees in the item's own picture as one part of several; pixels know nothing of it.
+    lookups = {"held_out_by_nearest_neighbour": rivals["nearest_neighbour"]}
+    if given.without_pictures is not None:
+        without = judging.baselines(pixels[~held], given.without_pictures[~held], given.without_pictures[held])
+        lookups["held_out_without_pictures_by_nearest_neighbour"] = without["nearest_neighbour"]
+    looked_up = {
+        name: {"lookup": _shares(made, given, np.flatnonzero(held), encoder)} for name, made in lookups.items()
+    }
     report: dict[str, Any] = {
         "kind": kind,
         "steps": trainee.step,
@@ -128,7 +121,7 @@ def examine(
         "augmentation": given.strength,
         "judge": JUDGE,
         "items": {"trained": int((~held).sum()), "held_out": int(held.sum())},
-        "retrieval_among_ten": {**retrieval, "held_out_by_nearest_neighbour": {"lookup": looked_up}},
+        "retrieval_among_ten": retrieval | looked_up,
         "ssim_held_out": {name: round(judging.likeness(pixels[held], made), 4) for name, made in rivals.items()},
         "curves": {name: [round(value, 5) for value in values] for name, values in trainee.curves.items()},
     }
