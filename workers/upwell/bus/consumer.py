@@ -7,9 +7,9 @@ the partitions start again where their owner says, and `Aborted` tells the worke
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -27,6 +27,9 @@ from upwell.bus.transactions import PATIENCE_S, Output, Transactions
 from upwell.settings import Kafka
 
 log = structlog.get_logger("upwell.bus")
+Answer = TypeVar("Answer")
+
+ASK_AGAIN_S = 0.2
 
 
 class Partition(NamedTuple):
@@ -146,29 +149,43 @@ class TransactionalConsumer:
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int | None, str]]:
         """Stable committed offsets (no pending transaction can move them) and the text stored with them."""
         asked = [TopicPartition(p.topic, p.number) for p in partitions]
-        found: dict[Partition, tuple[int | None, str]] = {}
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                answer = self._consumer.committed(asked, timeout=15.0)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"cannot read committed offsets: {error.args[0].str()}") from error
-                log.warning("offsets.wait", error=error.args[0].str())
-                continue
+
+        def ask() -> list[TopicPartition]:
+            answer: list[TopicPartition] = self._consumer.committed(asked, timeout=15.0)
             for tp in answer:
-                found[Partition(tp.topic, tp.partition)] = (tp.offset if tp.offset >= 0 else None, tp.metadata or "")
-            return found
+                if tp.error is not None:  # not the same as a partition without an offset
+                    raise KafkaException(tp.error)
+            return answer
+
+        return {
+            Partition(tp.topic, tp.partition): (tp.offset if tp.offset >= 0 else None, tp.metadata or "")
+            for tp in self._insist(ask, "committed offsets")
+        }
 
     def log_bounds(self, partition: Partition) -> tuple[int, int]:
         """First offset kept and next offset to be written."""
-        try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(partition.topic, partition.number), timeout=30.0
-            )
-        except KafkaException as error:
-            raise Unavailable(f"cannot read the bounds of {partition}: {error.args[0].str()}") from error
+        asked = TopicPartition(partition.topic, partition.number)
+        low, high = self._insist(
+            lambda: self._consumer.get_watermark_offsets(asked, timeout=15.0), f"the bounds of {partition}"
+        )
         return low, high
+
+    @staticmethod
+    def _insist(ask: Callable[[], Answer], what: str) -> Answer:
+        """Ask until there is an answer: brokers go, and leaders change, in the middle of a takeover.
+
+        Raises:
+            Unavailable: there was none for `PATIENCE_S`.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"cannot read {what}: {error.args[0].str()}") from error
+                log.warning("offsets.wait", asked=what, error=error.args[0].str())
+            time.sleep(ASK_AGAIN_S)
 
     def lag(self) -> int:
         """Records between this consumer's positions and the ends that the broker last told it."""
