@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify lint clean
+.PHONY: help setup demo test faults verify lint clean
 
 help: ## Say what can be made
 	@echo "Upwell: make TARGET [PYTHON=/path/to/python3.11] [ARGS='more arguments for the command']"
@@ -42,6 +42,9 @@ demo: setup ## Real Kafka, Postgres and Triton; MovieLens-100K turned into re-ra
 
 test: setup ## The whole test suite on the real parts
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: setup ## Kill and stop everything for ten minutes (HOURS=1, SEED=...); an outsider proves nothing lost or doubled
+	@$(BIN)/python tests/faults $(if $(HOURS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 verify: setup ## Full-size figures, resumable; dated JSON under docs/results/
 	@$(BIN)/upwell verify $(ARGS)

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-SHOWN = 40
-"""Violations that are kept with their words; all are counted."""
+SHOWN = 20
+"""Violations of each rule that are kept with their words; all are counted."""
 
 
 class Place(NamedTuple):
@@ -55,7 +55,7 @@ class Findings:
         self.lost += lost
         self.doubled += doubled
         self.broken[rule] += 1
-        if len(self.shown) < SHOWN:
+        if self.broken[rule] <= SHOWN:
             self.shown.append(Violation(rule, place, words))
 
     @property

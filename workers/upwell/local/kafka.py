@@ -92,9 +92,16 @@ class Kafka:
     port_names = ("kafka", "kafka_controller")
 
     def __init__(
-        self, home: Path, jars: Path, ports: Mapping[str, int], options: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        jars: Path,
+        ports: Mapping[str, int],
+        options: Mapping[str, str] | None = None,
+        cluster: str = "",
     ) -> None:
-        """`jars`: folder with the broker's class path. `options`: broker settings that replace or add to `SETTINGS`."""
+        """`jars`: folder with the broker's class path. `options`: broker settings that replace or add to `SETTINGS`.
+        `cluster`: id of the cluster that it is one node of, as `cluster_id` makes them; empty: it is a cluster alone."""
+        self.cluster = cluster or cluster_id()
         self.folder, self.jars, self.ports, self.options = home / "kafka", jars, ports, dict(options or {})
         self.log = home / "logs" / "kafka.log"
         self._ready_pid = 0
@@ -123,12 +130,9 @@ class Kafka:
         (self.folder / "log4j2.xml").write_text(LOGGING)
         if (self.folder / "data" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        # An id that starts with a dash would read as an option.
-        cluster = f"U{cluster[1:]}"
         command = [*self._java("-Xmx128m"), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         done = subprocess.run(
-            [*command, "-t", cluster, "-c", str(self.folder / "server.properties")],
+            [*command, "-t", self.cluster, "-c", str(self.folder / "server.properties")],
             env=self._env(),
             capture_output=True,
             text=True,
@@ -182,6 +186,13 @@ class Kafka:
         return {
             key: value for key, value in os.environ.items() if not key.startswith(("JAVA_", "JDK_", "KAFKA_", "_JAVA"))
         }
+
+
+def cluster_id() -> str:
+    """A new cluster's id: 22 characters of URL-safe base64."""
+    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    # One that starts with a dash would read as an option.
+    return f"U{made[1:]}"
 
 
 def class_archive(jars: Path) -> Path:
