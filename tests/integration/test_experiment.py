@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def newest(log: Log, users: int) -> dict[str, Ranking]:
     return {user: published[-1] for user, published in rankings(log.records).items()}
 
 
-def test_users_are_shared_out_ranked_and_compared_by_variant_and_keep_it(stream: Stream) -> None:
+def test_users_are_shared_out_ranked_and_compared_by_variant_and_keep_it(stream: Stream, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     vectors = {f"i{n}": rng.normal(size=DIMENSION) for n in range(ITEMS)}
     for item, vector in vectors.items():
@@ -99,7 +100,7 @@ def test_users_are_shared_out_ranked_and_compared_by_variant_and_keep_it(stream:
             stream.flush()
             newest(log, 2 * USERS + 1)
 
-    found = evaluate(stream, window / 3_600_000)
+    found = evaluate(stream, window / 3_600_000, tmp_path / "served.html")
     assert found["sharing"]["users"] == {name: counts[name] for name in SHARES}
     assert found["sharing"]["as_planned"]
     assert found["sharing"]["chi_square_p"] > 0.001
@@ -116,6 +117,9 @@ def test_users_are_shared_out_ranked_and_compared_by_variant_and_keep_it(stream:
     assert [sentence.split(";")[0] for sentence in found["in_words"]] == [
         "short against control: decided, worse", "diverse against control: not decided",
     ]  # fmt: skip
+    page = (tmp_path / "served.html").read_text("utf-8")
+    assert all(f"<li>{sentence}.</li>" in page for sentence in found["in_words"])
+    assert "Users shared out" in page
 
 
 def stamp(message: Any) -> int:
@@ -123,10 +127,13 @@ def stamp(message: Any) -> int:
     return int(message.timestamp()[1])
 
 
-def evaluate(stream: Stream, window_h: float) -> Any:
+def evaluate(stream: Stream, window_h: float, report: Path) -> Any:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("UPWELL_")} | stream.environment
     done = subprocess.run(
-        [sys.executable, "-m", "upwell.cli.main", "evaluate", "served", "--json", "--window", repr(window_h)],
+        [
+            sys.executable, "-m", "upwell.cli.main", "evaluate", "served", "--json", "--window", repr(window_h),
+            "--report", str(report),
+        ],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

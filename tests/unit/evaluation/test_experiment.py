@@ -97,6 +97,7 @@ def test_variants_are_judged_together():
     found = compare(["control", "same", "up", "down"], outcomes, planned=5_000)
     assert [each.verdict for each in found] == ["open", "better", "worse"]
     assert found[1].low > compare(["control", "up"], [outcomes[0], outcomes[2]], 5_000)[0].low - 0.02
+    assert [each.p < ALPHA for each in found] == [False, True, True]
     for each, rate in zip(found, rates[1:], strict=True):
         assert each.low < rate - 0.2 < each.high
 

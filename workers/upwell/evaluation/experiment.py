@@ -88,7 +88,7 @@ class Difference:
     high: float
     """Interval that holds the true difference at all looks together; infinite before there are enough users."""
     p: float
-    """Always-valid p-value: at any look, however chosen, it falls below a with chance a at most."""
+    """Always-valid p-value: at any look, however chosen, that of any variant falls below a with chance a at most."""
     verdict: str
     """`better`, `worse` or `open`."""
 
@@ -149,7 +149,8 @@ def compare(
     for name, other in zip(names[1:], outcomes[1:], strict=True):
         low, high, p = against(outcomes[0], other, mixed, each)
         verdict = "better" if low > 0 else "worse" if high < 0 else "open"
-        found.append(Difference(name, other, other.mean - outcomes[0].mean, low, high, p, verdict))
+        together = min(1.0, p * (len(names) - 1))  # below alpha where the interval leaves out 0, and nowhere else
+        found.append(Difference(name, other, other.mean - outcomes[0].mean, low, high, together, verdict))
     return found
 
 
