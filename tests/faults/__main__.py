@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import signal
 import sys
@@ -15,32 +16,37 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults.plan import MIX, SHORT
 from faults.run import Outcome, run
 
-RATE, GAP_S = 400, 4.0
+RATE, GAP_S = 400, 2.0
 """Interactions a second, and mean pause between faults."""
-FAULTS_PER_HOUR = 600
+MINUTES = 10.0
+MIXES = 10
+"""In an hour no machine does more: the whole schedule is drawn, and what there is no time for is left out."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument("--hours", type=float, default=0.0, help="about so long; default: about ten minutes")
+    parser.add_argument(
+        "--hours", type=float, default=0.0, help="no new fault begins after so long; default: ten minutes"
+    )
     parser.add_argument("--seed", type=int, help="of input and schedule; default: one is drawn and printed")
     parser.add_argument("--rate", type=int, default=RATE, help="interactions a second")
-    parser.add_argument("--events", type=int, help="interactions; default: as the time needs, at least 200,000")
+    parser.add_argument("--events", type=int, help="interactions at least; default: 200,000 in ten minutes")
     parser.add_argument("--short", action="store_true", help="one fault of each kind")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**9)
-    times = 1 if chosen.short else max(1, round(chosen.hours * FAULTS_PER_HOUR / sum(MIX.values())))
+    limit_s = chosen.hours * 3600 if chosen.hours else MINUTES * 60
+    times = max(1, round(MIXES * limit_s / 3600))
     mix = SHORT if chosen.short else {kind: count * times for kind, count in MIX.items()}
-    events = chosen.events or (40_000 if chosen.short else max(200_000, int(chosen.hours * 3600 * chosen.rate)))
+    events = chosen.events or (12_000 if chosen.short else int(limit_s / 3600 * 1_200_000))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - began:7.1f}  {line}", flush=True)
 
-    print(f"seed {seed}: {events} events at {chosen.rate}/s, {sum(mix.values())} faults", flush=True)
+    print(f"seed {seed}: {events} events at {chosen.rate}/s, at most {sum(mix.values())} faults", flush=True)
     try:
-        outcome = run(seed, events, chosen.rate, mix, 2.0 if chosen.short else GAP_S, say)
+        outcome = run(seed, events, chosen.rate, mix, GAP_S, say, math.inf if chosen.short else limit_s)
     except KeyboardInterrupt:
         print("interrupted; everything is stopped", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 import time
@@ -131,8 +132,9 @@ class Run:
         """Has been done."""
         self._failed: list[BaseException] = []
 
-    def go(self, faults: list[Fault]) -> Outcome:
-        """Run to the end."""
+    def go(self, faults: list[Fault], limit_s: float) -> Outcome:
+        """Run to the end; after `limit_s` no new fault begins."""
+        self._until = time.monotonic() + limit_s
         began = time.monotonic()
         reading = threading.Thread(target=self._reading, daemon=True)
         reading.start()
@@ -181,7 +183,7 @@ class Run:
     def _inflict(self, faults: list[Fault], pool: ThreadPoolExecutor, sending: Future[None]) -> None:
         open_: list[Future[None]] = []
         for fault in faults:
-            if self.stop.wait(fault.after_s) or sending.done() or self._failed:
+            if self.stop.wait(fault.after_s) or sending.done() or self._failed or time.monotonic() > self._until:
                 break
             while (sum(not one.done() for one in open_) >= AT_ONCE or not self._free(fault)) and not sending.done():
                 self.stop.wait(0.1)
@@ -354,15 +356,16 @@ def run(
     mix: Mapping[tuple[str, str], int],
     gap_s: float,
     say: Callable[[str], None],
+    limit_s: float = math.inf,
     program: Program = real_worker,
 ) -> Outcome:
-    """Everything from an empty folder to the verdict; leaves nothing behind."""
+    """Everything from an empty folder to the verdict; leaves nothing behind. After `limit_s` no new fault begins."""
     with tempfile.TemporaryDirectory(prefix="upwell-faults-") as folder:
         home = Path(folder)
         home.chmod(0o755)
         with Cluster(home, say, program) as cluster:
             going = Run(cluster, seed, events, rate, say)
             try:
-                return going.go(schedule(seed, dict(mix), gap_s))
+                return going.go(schedule(seed, dict(mix), gap_s), limit_s)
             finally:
                 going.close()

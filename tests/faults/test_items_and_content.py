@@ -63,36 +63,3 @@ def test_a_server_is_killed_under_the_items_and_the_content_worker(
         for _, text in own.committed("content", *TOPICS).values():
             ended.update(outcomes(text))
         assert sum(ended.values()) == count
-
-
-def test_a_second_worker_takes_over_from_one_that_dies(full_stack: Stack, prefix: str) -> None:
-    now = int(time.time() * 1000)
-    count = 60
-    with deployed(full_stack, prefix, content={"max_tokens": 16, "max_wait_s": 2}) as own:
-        own.execute(
-            "INSERT INTO items (item_id, topic_id, partition, log_offset, title) VALUES ('i', 't', 0, 0, 'Alien')"
-        )
-
-        def ask(first: int) -> None:
-            for n in range(first, first + count):
-                own.produce("items", f"i{n}", {"item_id": f"i{n}", "title": f"Film {n}", "ts": now})
-                own.produce("requests", f"u{n}", {"request_id": "q", "user_id": f"u{n}", "ts": now, "item_id": "i"})
-            own.flush()
-
-        def answered(least: int) -> list[tuple[object, ...]]:
-            return own.rows("SELECT 1 FROM contents HAVING count(*) >= %s", least)
-
-        ask(0)
-        with own.worker("items") as items, own.worker("content") as content:
-            eventually(lambda: answered(5), 90, "some are answered")
-            with own.worker("items", slot=1), own.worker("content", slot=1):
-                eventually(lambda: answered(20), 90, "more are answered")
-                content.kill()
-                items.kill()
-                ask(count)
-                own.drained("items", "items", timeout=120)
-                own.drained("content", *TOPICS, timeout=120)
-        features = own.read_json("item-features")
-        assert Counter(f["item_id"] for f in features) == {f"i{n}": 1 for n in range(2 * count)}
-        answers = Counter(c["user_id"] for c in own.read_json("contents"))
-        assert answers == {f"u{n}": 1 for n in range(2 * count)}
