@@ -145,7 +145,7 @@ MEASUREMENTS: Final = (
     ),
     Measurement(
         "vae",
-        13,
+        22,
         (
             Step(
                 "train vae --out {scratch} --json",
@@ -163,7 +163,7 @@ MEASUREMENTS: Final = (
     ),
     Measurement(
         "gan",
-        13,
+        22,
         (
             Step(
                 "train gan --out {scratch} --json",

@@ -84,7 +84,7 @@ def examine(
     """Judge a generator on pictures and seeds that it has not seen; writes `report.json` and PNGs into `folder`.
 
     Args:
-        before: what `shown` gave before training.
+        before: what `shown` gave before training; one row of it is shown above those of now.
     """
     painter_, held = generator(trainee), given.pictures.held_out
     encoder = conditioning.ImageFeatures(models, threads)
@@ -140,8 +140,8 @@ def examine(
     )
     for name, rows in (("trained", ~held), ("held-out", held)):
         chosen = _chosen(rows)
-        judging.grid([pixels[chosen], *np.split(before[name], 3)], folder / f"before-{name}.png")
-        judging.grid([pixels[chosen], *np.split(after[name], 3)], folder / f"after-{name}.png")
+        made = [before[name][:SHOWN], *np.split(after[name], 3)]
+        judging.grid([pixels[chosen], *made], folder / f"samples-{name}.png")
     judging.curves(trainee.curves, folder / "curves.png", f"{kind}, {trainee.step} steps")
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

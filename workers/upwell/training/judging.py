@@ -14,6 +14,8 @@ AMONG: Final = 10
 """Conditions that a picture is to be told apart among, its own included."""
 _GAP: Final = 2
 _ENLARGED: Final = 2
+_PANELS: Final = 3
+"""Plots in a row."""
 
 Pixels = NDArray[np.uint8]
 
@@ -89,16 +91,18 @@ def grid(rows: Sequence[Pixels], path: Path) -> None:
 
 
 def curves(losses: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
-    """Write a PNG of loss curves: `step` is the common axis, every other series has a panel of its own."""
+    """Write a PNG of loss curves: `step` is the common axis, every other series has a panel of its own, three in a row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     series = [name for name in losses if name != "step"]
-    figure = Figure(figsize=(4 * len(series), 3), layout="constrained")
+    columns = min(_PANELS, len(series))
+    rows = -(-len(series) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for number, name in enumerate(series, 1):
-        axes: Any = figure.add_subplot(1, len(series), number)
+        axes: Any = figure.add_subplot(rows, columns, number)
         axes.plot(losses["step"], losses[name], linewidth=1.2)
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("step")
