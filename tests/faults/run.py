@@ -6,7 +6,7 @@ import math
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +39,8 @@ AT_ONCE = 3
 """Faults that may be felt at the same time."""
 LIMIT_S = 120.0
 """A fault that is felt for longer is one that nothing recovered from."""
+SETTLING, SETTLE_S = ("interactions", "items", "content"), 60.0
+"""Workers that say which partitions they have."""
 DRAIN_S, STORED_S = 240.0, 60.0
 """Patience until everything is worked off and published, and then until Postgres, which follows by a bound, has it."""
 NOT_RUN = {
@@ -74,11 +76,16 @@ class Outcome:
     takeovers: int
     zombies: int
     zombies_refused: int
-    crashes: dict[str, int]
-    """Ends of workers with a code that no fault explains (2: configuration, 70: a bug), by worker and code."""
+    exits: dict[str, int]
+    """How often workers ended by themselves, by worker and exit code."""
     seconds: float
     checked: dict[str, int]
     unrecovered: list[Fault] = field(default_factory=list)
+
+    @property
+    def crashes(self) -> dict[str, int]:
+        """Ends with a code that no fault explains: 2, configuration, and 70, a bug."""
+        return {what: count for what, count in self.exits.items() if what.endswith((" 2", " 70"))}
 
     @property
     def passed(self) -> bool:
@@ -104,7 +111,7 @@ class Outcome:
             "events": self.events, "faults": len(self.felt), "takeovers": self.takeovers, "zombies": self.zombies,
             "zombies_refused": self.zombies_refused, "not_run": NOT_RUN, "lost": self.findings.lost,
             "doubled": self.findings.doubled, "seed": self.seed, "violations": dict(self.findings.broken),
-            "crashes": self.crashes, "unrecovered": len(self.unrecovered), "kinds": self.kinds(),
+            "exits": self.exits, "unrecovered": len(self.unrecovered), "kinds": self.kinds(),
             "checked": self.checked, "session_timeout_ms": SESSION_MS, "transaction_timeout_ms": TRANSACTION_MS,
             "seconds": round(self.seconds),
         }  # fmt: skip
@@ -209,6 +216,8 @@ class Run:
     def _one(self, fault: Fault) -> None:
         target, number = fault.target, fault.number
         woken = None
+        log = self.cluster.log(target, number)
+        said = log.stat().st_size if target in SETTLING else 0
         try:
             marks, began = self.watch.marks(target), time.time()
             if fault.kind == "kill":
@@ -228,10 +237,10 @@ class Run:
                 finally:
                     self.cluster.thaw(stopped)
                 woken = time.time()
-                if target in WORKERS:
-                    self._settle(target, number, woken)
-                else:
+                if target not in WORKERS:
                     recovered = wait(self.stop, self.watch, marks, LIMIT_S)
+            if target in SETTLING:
+                self._settle(log, said)
             self.felt.append(Felt(fault, began, recovered, woken))
             took = "not over" if recovered is None else f"over after {recovered:.1f} s"
             self.say(f"{len(self.felt):4d}  {fault.kind} {target} {number}: {took}")
@@ -239,12 +248,11 @@ class Run:
             with self._lock:
                 self._busy.discard((target, number))
 
-    def _settle(self, worker: str, slot: int, woken: float) -> None:
-        """Until a zombie has found out, and has partitions again."""
-        log = self.cluster.log(worker, slot)
-        deadline = time.monotonic() + 30
+    def _settle(self, log: Path, said: int) -> None:
+        """Until the worker has partitions again: whoever is the next fault's has something to lose."""
+        deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline and not self.stop.wait(0.5):
-            if any(line.event == testimony.ASSIGNED and line.time > woken for line in testimony.lines(log)):
+            if any(line.event == testimony.ASSIGNED for line in testimony.lines(log, said)):
                 return
 
     def _reading(self) -> None:
@@ -313,22 +321,19 @@ class Run:
         judged = self.judge
         return Outcome(
             seed=self.seed, events=self.producer.events, felt=self.felt, findings=findings, takeovers=takeovers, zombies=zombies,
-            zombies_refused=refused, crashes=self._crashes(), seconds=seconds,
+            zombies_refused=refused, exits=self._exits(), seconds=seconds,
             checked={
                 "distinct_events": judged.users.events, "repeats": judged.users.repeats,
-                "rankings": judged.users.rankings, "profiles": judged.users.compared, "items": len(judged.items.lives),
+                "rankings": judged.users.rankings, "profiles": judged.users.compared, "profiles_waiting": judged.users.waiting, "items": len(judged.items.lives),
                 "triggers": len(judged.contents.triggers), "requests": len(judged.contents.requests),
                 "contents": len(judged.contents.contents), "dead_letters": len(judged.letters.letters),
             },
             unrecovered=[felt.fault for felt in self.felt if felt.recovered_s is None],
         )  # fmt: skip
 
-    def _crashes(self) -> dict[str, int]:
-        found: dict[str, int] = defaultdict(int)
-        for _, name, code in self.cluster.ends:
-            if code in {2, 70}:
-                found[f"{name} code {code}"] += 1
-        return dict(found)
+    def _exits(self) -> dict[str, int]:
+        ended = Counter(f"{name.partition('-')[0]} {code}" for _, name, code in self.cluster.ends if code > 0)
+        return dict(sorted(ended.items()))
 
     def close(self) -> None:
         self.stop.set()

@@ -35,10 +35,10 @@ class Line:
         return {(topic, number) for topic in self.fields["topics"] for number in self.fields["partitions"]}
 
 
-def lines(log: Path) -> Iterator[Line]:
-    """All lines of a worker's log."""
+def lines(log: Path, begin: int = 0) -> Iterator[Line]:
+    """The lines of a worker's log, from a byte on."""
     time = 0.0
-    for raw in log.read_text(errors="replace").splitlines() if log.exists() else ():
+    for raw in log.read_bytes()[begin:].decode(errors="replace").splitlines() if log.exists() else ():
         try:
             fields = json.loads(raw)
             time = datetime.fromisoformat(fields["timestamp"]).timestamp()

@@ -5,6 +5,7 @@ A fault is over when every partition of the groups concerned has committed a rec
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -110,4 +111,4 @@ def wait(done: threading.Event, watch: Watch, marks: Marks, limit_s: float) -> f
 def quantile(seconds: Sequence[float], share: float) -> float:
     """Nearest rank; 0 of none."""
     ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

@@ -54,6 +54,8 @@ class Judge:
                 self.items.item(record.place, item)
         elif topic == "item-features":
             self.items.feature(record)
+            if record.value is not None:
+                self.users.known_since.setdefault((record.key or b"").decode(), record.time)
         elif topic == "requests":
             self.contents.records[topic, record.place.partition] += 1
             if (request := contract.request(record)) is None:

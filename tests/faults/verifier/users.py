@@ -6,6 +6,7 @@ apart: it may count again, and is no violation.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ WINDOW_EVENTS, WINDOW_MS = 512, 600_000
 """What the dedupe window holds at least: so many events, and all of so much log time."""
 COSINE, NORM = 1e-6, 1e-4
 """How far a stored vector may be from the recomputed one: 1 - cosine, and relative difference of the lengths."""
+UNREAD_MS, MOST_WAITING = 30_000, 2
+"""A vector is read by a worker at most so long after it was published; so many items of a user may wait at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Profile:
 class User:
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Event id to its number among the user's distinct events and its log time."""
-    items: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """Item to (event time, weight) of its events."""
+    items: dict[str, list[tuple[int, float, int]]] = field(default_factory=dict)
+    """Item to (event time, weight, log time) of its events."""
     event_time: int = 0
     forgotten: int = 0
     """Repeats from beyond the dedupe window."""
@@ -54,8 +57,11 @@ class Users:
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
         self.users: dict[str, User] = {}
-        self.events = self.repeats = self.rankings = self.compared = 0
-        """Distinct events, repeats of one, rankings, vectors compared."""
+        self.events = self.repeats = self.rankings = self.compared = self.waiting = 0
+        """Distinct events, repeats of one, rankings, vectors compared, and those of them that wait for the user's next event:
+        an item's vector came while no worker had the user in its cache."""
+        self.known_since: dict[str, int] = {}
+        """Item to the log time of its first record in `item-features`."""
 
     def event(self, place: Place, logged: int, event: dict[str, Any]) -> bool:
         """The next valid record of the user's log; True where it is a distinct event."""
@@ -72,7 +78,7 @@ class Users:
         user.seen[event["event_id"]] = (count, logged)
         user.last = place
         user.event_time = max(user.event_time, event["ts"])
-        user.items.setdefault(event["item_id"], []).append((event["ts"], weight(event)))
+        user.items.setdefault(event["item_id"], []).append((event["ts"], weight(event), logged))
         self.events += 1
         return True
 
@@ -123,30 +129,53 @@ class Users:
         if user.seen and profile.event_time != user.event_time:
             words = f"{profile.user}: event time {profile.event_time} stored, {user.event_time} is the latest"
             self.findings.add("profile", user.last, words)
-        wanted = self._sum(user, profile, vector_of)
-        vector = profile.vector
-        length, stored = math.hypot(*wanted), math.hypot(*vector)
-        if not length:
-            if stored > 1e-6:
-                self.findings.add("profile", user.last, f"{profile.user}: length {stored} stored, 0 recomputed")
+        if not (words := _difference(self._sum(user, profile, vector_of), profile.vector)):
             return
-        cosine = sum(a * b for a, b in zip(wanted, vector, strict=False)) / (length * stored) if stored else 0.0
-        if len(wanted) != len(vector) or cosine < 1 - COSINE or abs(stored / length - 1) > NORM:
-            words = f"{profile.user}: cosine {cosine:.9f}, length {stored:.6g} stored, {length:.6g} recomputed"
-            self.findings.add("profile", user.last, words)
+        early = [item for item, events in user.items.items() if any(self._early(item, event[2]) for event in events)]
+        for count in range(1, MOST_WAITING + 1):
+            for left_out in itertools.combinations(early, count):
+                if not _difference(self._sum(user, profile, vector_of, left_out), profile.vector):
+                    self.waiting += 1
+                    return
+        self.findings.add("profile", user.last, f"{profile.user}: {words}")
 
-    @staticmethod
-    def _sum(user: User, profile: Profile, vector_of: Callable[[str], list[float] | None]) -> list[float]:
-        """Item vectors weighted by event type and by 2^(event time / half-life), relative to 2^base."""
+    def _early(self, item: str, logged: int) -> bool:
+        """Whether the event may have been applied before a worker knew the item's vector."""
+        return logged < self.known_since.get(item, 0) + UNREAD_MS
+
+    def _sum(
+        self,
+        user: User,
+        profile: Profile,
+        vector_of: Callable[[str], list[float] | None],
+        waiting: Iterable[str] = (),
+    ) -> list[float]:
+        """Item vectors weighted by event type and by 2^(event time / half-life), relative to 2^base; without the early
+        events of the items that are `waiting`."""
         total: list[float] = []
         for item, events in user.items.items():
             vector = vector_of(item)
             if vector is None:
                 continue
-            factor = sum(weight * 2.0 ** (time / profile.half_life_ms - profile.base) for time, weight in events)
+            factor = sum(
+                weight * 2.0 ** (time / profile.half_life_ms - profile.base)
+                for time, weight, logged in events
+                if item not in waiting or not self._early(item, logged)
+            )
             total = (
                 [factor * value for value in vector]
                 if not total
                 else [held + factor * value for held, value in zip(total, vector, strict=True)]
             )
         return total
+
+
+def _difference(wanted: list[float], vector: list[float]) -> str:
+    """How a stored vector differs from the recomputed one, in words; empty where it does not."""
+    length, stored = math.hypot(*wanted), math.hypot(*vector)
+    if not length:
+        return f"length {stored} stored, 0 recomputed" if stored > 1e-6 else ""
+    cosine = sum(a * b for a, b in zip(wanted, vector, strict=False)) / (length * stored) if stored else 0.0
+    if len(wanted) == len(vector) and cosine >= 1 - COSINE and abs(stored / length - 1) <= NORM:
+        return ""
+    return f"cosine {cosine:.9f}, length {stored:.6g} stored, {length:.6g} recomputed"

@@ -30,7 +30,7 @@ class Log:
         for name, vector in VECTORS.items():
             self.put("items", name, {"item_id": name, "title": name, "ts": 10})
             feature = {"item_id": name, "vector": repr(vector), "model_version": "m", "ts": 10}
-            self.put("item-features", name, feature)
+            self.put("item-features", name, feature, time=NOW - 3_600_000)
         for number, (kind, item, ts) in enumerate([("click", "a", 3000), ("like", "b", 4000), ("click", "a", 2000)]):
             self.event(f"e{number}", kind, item, ts)
         self.event("e1", "like", "b", 4000)  # a repeat
@@ -48,7 +48,7 @@ class Log:
     def put(self, topic: str, key: str, value: object, **more: object) -> Record:
         raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
         offset = sum(record.place.topic == topic for record in self.records)
-        record = Record(Place(topic, 0, offset), key.encode(), raw, NOW, **more)
+        record = Record(Place(topic, 0, offset), key.encode(), raw, **{"time": NOW, **more})
         self.records.append(record)
         return record
 
@@ -177,6 +177,26 @@ def test_a_repeat_from_beyond_the_window_may_count_again() -> None:
         judge.users.finish([Profile("u", 0, 600, 0, 600, 0, HALF_LIFE, [1.0])], lambda _: None)
         assert judge.findings.doubled == doubled
         assert judge.findings.lost == 0
+
+
+def test_an_event_that_waits_for_its_users_next_one_is_set_apart() -> None:
+    """The item's vector came after the event, while no worker had the user: said, and no violation. Not so a vector that
+    lacks an event of an item known long before."""
+
+    def judged(known: int) -> Judge:
+        judge = Judge()
+        for record in Log().records:
+            judge.add(record if record.place.topic != "item-features" else replace(record, time=known))
+        stored = right()
+        without_b = replace(stored.profiles[0], vector=[0.75, 0.0])
+        judge.finish(replace(stored, profiles=[without_b]))
+        return judge
+
+    late, early = judged(NOW + 5), judged(NOW - 3_600_000)
+    assert late.users.waiting == 1
+    assert not late.findings.broken["profile"]
+    assert early.users.waiting == 0
+    assert early.findings.broken["profile"] == 1
 
 
 def test_the_verifier_shares_no_code_with_what_it_judges() -> None:
