@@ -456,6 +456,18 @@ class ContentSettings(Group):
     voice_languages: list[str] = Field(["en"], description="Languages that the speech synthesizer speaks.")
 
 
+class DeadLetters(Group):
+    """How much bad data a worker takes before it stops: beyond that, it is the release or a producer as a whole."""
+
+    max_in_a_row: int = Field(
+        2_000, ge=0, description="A worker stops before more records in a row than this are dead letters; 0: never."
+    )
+    max_share: float = Field(
+        0.5, gt=0, le=1, description="... or more than this share of its last over_records records; 1: never."
+    )
+    over_records: PositiveInt = Field(10_000, description="See max_share.")
+
+
 class Trends(Group):
     """Windowed counts."""
 
@@ -567,6 +579,7 @@ class Settings(BaseSettings):
     content: ContentSettings = ContentSettings()
     generator: GeneratorSettings = GeneratorSettings()
     trends: Trends = Trends()
+    dead_letters: DeadLetters = DeadLetters()
     media: MediaSettings = MediaSettings()
     models: Models = Models()
     telemetry: Telemetry = Telemetry()

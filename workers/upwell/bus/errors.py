@@ -19,6 +19,10 @@ class Unavailable(BusError):
     """Infrastructure failed for longer than its retries: stop with offsets unmoved; a restart goes on."""
 
 
+class TooManyRefused(BusError):
+    """More records are refused than a producer's slip explains: a person decides. The message says which setting allows it."""
+
+
 class Inconsistent(BusError):
     """Positions, topics or state do not fit together; a person decides. The message says what and names the command."""
 

@@ -23,7 +23,7 @@ def mapped(step: str) -> Iterator[None]:
     import psycopg
     from confluent_kafka import KafkaError, KafkaException
 
-    from upwell.bus.errors import BusError, Inconsistent
+    from upwell.bus.errors import BusError, Inconsistent, TooManyRefused
     from upwell.inference.errors import InferenceUnavailable, ModelChanged
     from upwell.settings import ConfigError
 
@@ -31,7 +31,7 @@ def mapped(step: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         fail(CONFIG, str(error))
-    except (Inconsistent, ModelChanged) as error:
+    except (Inconsistent, ModelChanged, TooManyRefused) as error:
         fail(CONFIG, f"{step}: {error}")
     except KafkaException as error:
         # What librdkafka says of an option that it does not know, or of a value that it cannot take.

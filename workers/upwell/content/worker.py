@@ -18,6 +18,7 @@ import structlog
 from confluent_kafka import Message
 
 from upwell.bus import topics
+from upwell.bus.bad_data import BadData, at
 from upwell.bus.consumer import Batch, Partition, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
@@ -139,6 +140,7 @@ class Pipeline:
         self.writer = writer
         self.studio = studio
         """None where there is no store of media: what asks for them goes to the dead letters."""
+        self.bad_data = BadData(WORKER, settings.dead_letters)
         self.rules = validate.Rules.of(settings)
         self.priorities = {topics.real(kafka, topic): name for name, topic in TRIGGERS.items()}
         self.requests_topic = topics.real(kafka, Topic.REQUESTS)
@@ -196,6 +198,7 @@ class Pipeline:
             metrics.ABORTS.labels(WORKER).inc()
             self.bus.resume()
             self.paused.clear()
+            self.bad_data.forget()
             self.bus.restart()
         metrics.LAG.labels(WORKER).set(self.bus.lag() + len(self.waiting))
 
@@ -263,7 +266,9 @@ class Pipeline:
         metrics.RECORDS.labels(WORKER).inc(len(batch.records))
         metrics.BATCH_RECORDS.labels(WORKER).observe(len(batch.records))
         now, latest = _now(), self.rules.latest()
-        for message in batch.records:
+        refused: list[int] = []
+        why = ""
+        for number, message in enumerate(batch.records):
             partition = Partition(message.topic(), message.partition())
             progress = self.progress[partition]
             if not progress.read(message.offset()):
@@ -273,6 +278,8 @@ class Pipeline:
                 pending = self._pending(message, partition, now, latest)
             except validate.InvalidRecord as error:
                 self._refuse(message, partition, error.step, str(error))
+                refused.append(number)
+                why = at(message, str(error))
                 continue
             stored = self.unpublished[partition].pop(message.offset(), None)
             # Another trigger's result stands there where the topic has been created anew.
@@ -282,6 +289,8 @@ class Pipeline:
                 continue
             for ended, outcome in self.waiting.add(pending, now):
                 self._end(ended, outcome)
+        self.bad_data.check(len(batch.records), refused, why)
+        self.bad_data.passed()
 
     def _pending(self, message: Message, partition: Partition, now: int, latest: int) -> Pending:
         if partition.topic == self.requests_topic:

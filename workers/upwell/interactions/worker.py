@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import Message
 
 from upwell.bus import clients, identity, topics
+from upwell.bus.bad_data import BadData, at
 from upwell.bus.consumer import Batch, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
@@ -151,6 +152,7 @@ class Pipeline:
         self.catalogue = profiles.catalogue
         self.ranker = profiles.ranker
         self.suspects = Suspects((psycopg.OperationalError,))
+        self.bad_data = BadData(WORKER, settings.dead_letters)
         self.rules = validate.Rules.of(settings)
         self.keep = settings.profiles.history
         self.window_ms = settings.profiles.dedupe_minutes * 60_000
@@ -244,6 +246,7 @@ class Pipeline:
         if batch.positions:
             self.bus.commit(batch, outputs, dict.fromkeys(batch.positions, COMMITTED_BY_UPWELL))
             self.ownership.committed.update({p.number: offset for p, offset in batch.positions.items()})
+        self.bad_data.passed()
         committed = time.perf_counter()
         self._behind(sorted(changed), self.ownership.advance(positions))
         done = time.perf_counter()
@@ -257,6 +260,8 @@ class Pipeline:
         """Valid events in log order, and dead letters of the others where those are not published yet."""
         events: list[tuple[Message, Interaction]] = []
         letters: list[Output] = []
+        refused: list[int] = []
+        old, why = 0, ""
         decode, rules, future = validate.interaction, self.rules, self.rules.max_future_ms
         suspects = self.suspects
         for message in batch.records:
@@ -266,11 +271,16 @@ class Pipeline:
                 # Log time, not the clock: what was refused once is refused again when the log is read again.
                 event = decode(message.key(), message.value(), rules, message.timestamp()[1] + future)
             except validate.InvalidRecord as error:
-                if message.offset() >= self.ownership.live_from[message.partition()]:
+                if message.offset() < self.ownership.live_from[message.partition()]:
+                    old += 1
+                else:
+                    refused.append(len(events) + len(refused) + old)
+                    why = at(message, str(error))
                     letters.append(dead_letter(message, error.step, str(error)))
                     metrics.DEAD_LETTERS.labels(WORKER, error.step).inc()
             else:
                 events.append((message, event))
+        self.bad_data.check(len(batch.records), refused, why)
         return events, letters
 
     def _waves(self, events: list[tuple[Message, Interaction]]) -> list[list[tuple[Message, Interaction]]]:

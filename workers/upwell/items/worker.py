@@ -17,6 +17,7 @@ import structlog
 from confluent_kafka import Message
 
 from upwell.bus import clients, identity, topics
+from upwell.bus.bad_data import BadData, at
 from upwell.bus.consumer import Batch, TransactionalConsumer
 from upwell.bus.dead_letters import dead_letter
 from upwell.bus.errors import Aborted
@@ -164,6 +165,9 @@ class Pipeline:
         self.checked: set[str] = set()
         """Model versions that items may be stored under."""
         self.suspects = Suspects((*UNAVAILABLE, ModelChanged, Stopped))
+        self.bad_data = BadData(WORKER, settings.dead_letters)
+        self.refused: dict[Place, str] = {}
+        """Records of the batch in hand that go to the dead letters, and why."""
         self.rules = validate.Rules.of(settings)
         self.batch_size = min(BATCH, settings.kafka.batch_max_records)
         self.features_topic = topics.real(settings.kafka, Topic.ITEM_FEATURES)
@@ -192,6 +196,7 @@ class Pipeline:
             self.bus.restart()
         else:
             self.suspects.passed(batch.records, batch.positions)
+            self.bad_data.passed()
             for output in outputs:
                 metrics.OUTPUTS.labels(WORKER, output.topic).inc()
 
@@ -208,9 +213,11 @@ class Pipeline:
                 self.encoder = live
 
     def _process(self, batch: Batch) -> list[Output]:
+        self.refused.clear()
         valid, outputs = self._read(batch)
         changes, made, model_version, refused = self._embed(batch, valid)
         outputs += refused
+        self._check(batch)
         deleted = {id_: change.place for id_, change in changes.items() if change.item.op == "delete"}
         rows = self._insist(batch, lambda: self.keeper.keep(made))
         with metrics.STAGE_SECONDS.labels(WORKER, "store").time():
@@ -229,6 +236,12 @@ class Pipeline:
             triggers = self._insist(batch, lambda: self.audience.triggers(new, model_version))
         return outputs + [self._trigger(trigger) for trigger in triggers]
 
+    def _check(self, batch: Batch) -> None:
+        places = [Place(message.partition(), message.offset()) for message in batch.records]
+        bad = [number for number, place in enumerate(places) if place in self.refused]
+        why = at(batch.records[bad[-1]], self.refused[places[bad[-1]]]) if bad else ""
+        self.bad_data.check(len(places), bad, why)
+
     def _read(self, batch: Batch) -> tuple[dict[str, list[Change]], list[Output]]:
         """Decode, validate, clean: valid records by item, oldest first, and dead letters."""
         changes: dict[str, list[Change]] = {}
@@ -246,7 +259,7 @@ class Pipeline:
                     if not item.ts:
                         item = msgspec.structs.replace(item, ts=max(0, message.timestamp()[1]))
             except validate.InvalidRecord as error:
-                letters.append(_refuse(message, error.step, str(error)))
+                letters.append(self._refuse(message, error.step, str(error)))
             else:
                 changes.setdefault(item.item_id, []).append(Change(message, item))
         return changes, letters
@@ -277,7 +290,9 @@ class Pipeline:
             records = {item_id: [change.item for change in changes] for item_id, changes in valid.items()}
             alive = self._alive(batch)
             newest = self._insist(batch, lambda: embed_newest(records, known, encoder, read, alive))
-        letters = [_refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused]
+        letters = [
+            self._refuse(valid[item_id][index].message, step, why) for item_id, index, step, why in newest.refused
+        ]
         counting = {item_id: valid[item_id][index] for item_id, index in newest.counting.items()}
         rows = [self._row(change, known[id_]) for id_, change in counting.items() if change.item.op != "delete"]
         return counting, self._marked(rows), model_version, letters
@@ -331,8 +346,8 @@ class Pipeline:
     def _insist(self, batch: Batch, action: Callable[[], Result]) -> Result:
         return insist(action, UNAVAILABLE, self.stop, lambda seconds: self.bus.keep_alive(seconds, batch))
 
-
-def _refuse(message: Message, step: str, reason: str) -> Output:
-    metrics.DEAD_LETTERS.labels(WORKER, step).inc()
-    log.info("dead_letter", step=step, reason=reason, partition=message.partition(), offset=message.offset())
-    return dead_letter(message, step, reason)
+    def _refuse(self, message: Message, step: str, reason: str) -> Output:
+        self.refused[Place(message.partition(), message.offset())] = reason
+        metrics.DEAD_LETTERS.labels(WORKER, step).inc()
+        log.info("dead_letter", step=step, reason=reason, partition=message.partition(), offset=message.offset())
+        return dead_letter(message, step, reason)

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP, EventT
 
 from upwell.bus import clients, dead_letters, identity, topics
+from upwell.bus.bad_data import BadData
 from upwell.bus.errors import Inconsistent, Unavailable
 from upwell.bus.topics import Topic
 from upwell.events.codec import DecodeError, decode, encode
@@ -64,6 +65,7 @@ class Pipeline:
         partitions = len(admin.list_topics(self._topic, timeout=30).topics[self._topic].partitions)
         self._publisher = Publisher(clients.plain_producer(kafka))
         self._counts: dict[int, Counts] = {}
+        self._bad_data = BadData(WORKER, settings.dead_letters)
         self._failure: BaseException | None = None
         self._in_hand = False
         """A batch is being counted."""
@@ -170,12 +172,21 @@ class Pipeline:
             )
             counts.restore(self._table.keys_of(tp.partition))
         records = []
+        refused: list[tuple[int, str]] = []
         last = -1
-        for event in events:
+        for number, event in enumerate(events):
             offset = event.message.offset
-            if offset > last and (record := self._read(event)) is not None:
-                records.append((offset, record))
+            if offset > last:
+                try:
+                    records.append((offset, self._read(event)))
+                except DecodeError as error:
+                    refused.append((number, str(error)))
             last = max(last, offset)
+        why = f"{tp.topic} [{tp.partition}] up to offset {last}: {refused[-1][1]}" if refused else ""
+        self._bad_data.check(len(events), [number for number, _ in refused], why)
+        self._bad_data.passed()
+        for number, why in refused:
+            self._refuse(events[number], why)
         metrics.RECORDS.labels(WORKER).inc(len(events))
         metrics.BATCH_RECORDS.labels(WORKER).observe(len(events))
         changes = counts.apply(records)
@@ -190,27 +201,26 @@ class Pipeline:
             self._publisher.send(self._trends, found.key.encode("utf-8", "surrogatepass"), encode(found))
         metrics.OUTPUTS.labels(WORKER, self._trends).inc(len(changes.trends))
 
-    def _read(self, event: EventT) -> Statistics | None:
+    def _read(self, event: EventT) -> Statistics:
         """
         Raises:
-            Inconsistent: a newer release has written the record.
+            DecodeError: it is no record of statistics.
+            Inconsistent: a newer release has written it.
         """
         message = event.message
-        try:
-            found = decode(Statistics, message.value or b"")
-        except DecodeError as error:
-            log.warning("trends.dead_letter", partition=message.partition, offset=message.offset, reason=str(error))
-            metrics.DEAD_LETTERS.labels(WORKER, "decode").inc()
-            own = message.headers or []
-            headers = dead_letters.headers(
-                message.topic, message.partition, message.offset, list(dict(own).items()), "decode", str(error)
-            )
-            self._publisher.send(topics.dead_letters(self._topic), message.key, message.value, headers=headers)
-            return None
+        found = decode(Statistics, message.value or b"")
         if found.state_version > STATISTICS_VERSION:
             what = f"the record of statistics at offset {message.offset} of partition {message.partition}"
             raise Inconsistent.newer(what, found.state_version, STATISTICS_VERSION)
         return found
+
+    def _refuse(self, event: EventT, why: str) -> None:
+        message = event.message
+        log.warning("trends.dead_letter", partition=message.partition, offset=message.offset, reason=why)
+        metrics.DEAD_LETTERS.labels(WORKER, "decode").inc()
+        own = list(dict(message.headers or []).items())
+        headers = dead_letters.headers(message.topic, message.partition, message.offset, own, "decode", why)
+        self._publisher.send(topics.dead_letters(self._topic), message.key, message.value, headers=headers)
 
 
 class _App(faust.App):  # type: ignore[misc]
