@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_generate, bench_items, bench_ranking, bench_slate, exits
+from upwell.cli import bench_generate, bench_items, bench_ranking, bench_redrive, bench_slate, exits
 
 bench_app = typer.Typer(help="Measure how fast the models are on this machine.", no_args_is_help=True)
 FAILED = 1
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     bench_app.command()(bench_items.items)
     bench_app.command()(bench_slate.slate)
     bench_app.command()(bench_ranking.ranking)
+    bench_app.command()(bench_redrive.redrive)
     app.add_typer(bench_app, name="bench")
 
 

@@ -232,5 +232,15 @@ MEASUREMENTS: Final = (
             ),
         ),
     ),
+    Measurement(
+        "redrive",
+        2,
+        (
+            Step(
+                "bench redrive --letters 10000 --json",
+                NOTHING_LOST | {"letters = 10000": lambda report: report["letters"] == 10_000},
+            ),
+        ),
+    ),
     Measurement("estimators", 10, (Step("evaluate estimators --json"),)),
 )
