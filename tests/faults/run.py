@@ -122,7 +122,7 @@ class Run:
         self.cluster, self.seed, self.events, self.rate, self.say = cluster, seed, events, rate, say
         self.judge = Judge(PREFIX)
         self.producer = Producer(cluster.servers, PREFIX)
-        self.reader = Reader(cluster.servers, PREFIX, (*READ, "statistics"))
+        self.reader = Reader(cluster.servers, PREFIX, READ)
         self.groups = {
             name: Group(cluster.servers, f"{PREFIX}-{name}", PREFIX,
                         [where for where in self.reader.next if where[0] in INPUTS[name]])

@@ -16,7 +16,10 @@ from faults.verifier.users import Profile, Users
 
 TRIGGERS = ("content-triggers.high", "content-triggers.normal", "content-triggers.low")
 LETTERS = tuple(f"{name}.dlq" for name in ("items", "interactions", "requests", *TRIGGERS, "statistics"))
-READ = ("items", "interactions", "requests", "item-features", "rankings", *TRIGGERS, "contents", "trends", *LETTERS)
+READ = (
+    "items", "interactions", "requests", "item-features", "rankings", *TRIGGERS, "contents", "statistics", "trends",
+    *LETTERS,
+)  # fmt: skip
 """Topics that the judge takes."""
 
 
@@ -67,6 +70,8 @@ class Judge:
             self.contents.trigger(record.place, json.loads(record.value or b""))
         elif topic == "contents":
             self.contents.content(record.place, json.loads(record.value or b""))
+        elif topic == "statistics":
+            self.trends.statistics(json.loads(record.value or b""))
         elif topic == "trends":
             self.trends.trend(record.place, json.loads(record.value or b""))
         elif topic in LETTERS:

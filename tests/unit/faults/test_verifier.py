@@ -42,6 +42,8 @@ class Log:
         self.put("requests", "r", {"request_id": "q", "user_id": "r", "ts": 1, "item_id": "a"})
         self.put("contents", "r", {"trigger_id": "of-q", "user_id": "r", "kind": "request"})
         self.put("content-triggers.low", "u", {"trigger_id": "t", "user_id": "u"})
+        self.statistics(["a", 0, 1, 1.0], ["b", 0, 1, 2.0])
+        self.statistics(["a", 0, 1, 1.0])
         for sequence, (item, events) in enumerate([("a", 1), ("b", 1), ("a", 2)]):
             self.trend(item, events, sequence)
 
@@ -59,6 +61,9 @@ class Log:
     def ranking(self, version: int, events: int, revision: int = 0) -> Record:
         number = {"generation": 0, "version": version, "revision": revision, "events": events}
         return self.put("rankings", "u", {"user_id": "u", **number})
+
+    def statistics(self, *items: list[object]) -> Record:
+        return self.put("statistics", "0", {"shard": 0, "items": items})
 
     def trend(self, item: str, events: int, sequence: int) -> Record:
         window = {"window_start": 0, "window_end": 100_000}
@@ -98,7 +103,9 @@ def test_a_right_log_is_whole() -> None:
 
 
 SPOILED: dict[str, tuple[Callable[[Log], Record | None], tuple[int, int], str]] = {
-    "an event that no ranking holds": (lambda log: log.event("e9", "click", "a", 1000), (3, 0), "counted"),
+    "an event that no ranking holds": (lambda log: log.event("e9", "click", "a", 1000), (4, 0), "counted"),
+    "a batch twice in statistics": (lambda log: log.statistics(["a", 0, 1, 1.0]), (0, 1), "statistics"),
+    "a batch not in statistics": (lambda log: log.records.remove(log.of("statistics")[0]), (2, 0), "statistics"),
     "a ranking is missing": (lambda log: log.records.remove(log.of("rankings")[0]), (2, 0), "numbering"),
     "a ranking twice": (lambda log: log.ranking(3, 1), (0, 1), "numbering"),
     "one event more than there are": (lambda log: log.ranking(4, 1), (0, 1), "counted"),
