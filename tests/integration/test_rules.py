@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def stream(stack: Stack, prefix: str) -> Iterator[Stream]:
-    made = Stream(stack, prefix)
+    made = Stream(stack, prefix, exploration={"share": 0})
     try:
         yield made
     finally:
@@ -162,7 +162,7 @@ def test_diversity_sets_items_of_a_slate_apart_and_calibration_follows_the_users
 
     def slate(**shaping: object) -> list[str]:
         name = f"{prefix}{abs(hash(tuple(shaping.items()))) % 10**6}_"
-        stream = Stream(stack, name, shaping=shaping, ranking={"candidates": 60})
+        stream = Stream(stack, name, shaping=shaping, ranking={"candidates": 60}, exploration={"share": 0})
         try:
             for item, vector in vectors.items():
                 stream.feature(item, vector, [category(item)])

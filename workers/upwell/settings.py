@@ -296,6 +296,7 @@ SHARED: Final = {
     "profiles": "a profile is one for its user, whatever experiments come and go",
     "rules": "business rules hold for everybody",
     "cold_start": "all users together owe a new item its impressions",
+    "exploration": "what is drawn for some users teaches the ranking of all",
     "statistics": "all workers learn the same from them",
 }
 """Why a setting, or a group of them, is the same for all users, where somebody might think otherwise."""
@@ -351,6 +352,24 @@ def _refuse_shared(variant: str, name: str) -> None:
     why = SHARED.get(name) or SHARED.get(group) or "it does not say how a user is ranked"
     may = ", ".join(f"{group}.{leaf}" for group, leaves in PER_USER.items() for leaf in leaves)
     raise ValueError(f"{where}: {name} cannot differ between users: {why}. What may: {may}")
+
+
+class Exploration(Group):
+    """Chance in rankings: what is shown little is learned little of, and logged chances let other rankings be judged."""
+
+    share: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="Share of slates whose last places are drawn from the user's candidates; 0: none.",
+    )
+    positions: int = Field(1, ge=0, le=3, description="How many last places, never the first one; 0: none.")
+    floor: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="What all that may be drawn shares alike; the rest goes by the chance to be the best.",
+    )
 
 
 class StatisticsSettings(Group):
@@ -575,6 +594,7 @@ class Settings(BaseSettings):
     shaping: Shaping = Shaping()
     cold_start: ColdStart = ColdStart()
     experiment: ExperimentSettings = ExperimentSettings()
+    exploration: Exploration = Exploration()
     statistics: StatisticsSettings = StatisticsSettings()
     content: ContentSettings = ContentSettings()
     generator: GeneratorSettings = GeneratorSettings()

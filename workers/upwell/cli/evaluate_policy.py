@@ -12,8 +12,9 @@ import typer
 from upwell.cli import exits
 
 if TYPE_CHECKING:
-    from upwell.evaluation.off_policy import Estimate, Support
+    from upwell.evaluation.off_policy import Estimate, Log, Support
     from upwell.evaluation.off_policy_world import Figures
+    from upwell.settings import Settings
 
 FAILED = 1
 LEAST_EFFECTIVE = 100
@@ -25,7 +26,22 @@ LEAST_COVERAGE = 0.9
 
 
 def policy(
-    log: Annotated[Path, typer.Option(help="CSV of shown positions; see below.", exists=True, dir_okay=False)],
+    log: Annotated[
+        Path | None, typer.Option(help="CSV of shown positions; see below.", exists=True, dir_okay=False)
+    ] = None,
+    from_topics: Annotated[
+        bool, typer.Option("--from-topics", help="Instead of a file, what a running deployment showed.")
+    ] = False,
+    share: Annotated[
+        float, typer.Option(help="... judged: the same with this share of explored slates.", min=0, max=1)
+    ] = 0,
+    last: Annotated[int, typer.Option(help="... of the latest events and rankings, so many.", min=1)] = 200_000,
+    hours: Annotated[
+        float | None, typer.Option(help="... of what the broker took in these last hours. [default: all]", min=0)
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="... and write it to this CSV file, to judge other policies.")
+    ] = None,
     assume: Annotated[
         str, typer.Option(help="What a position's reward depends on: independence, cascade or slate.")
     ] = "independence",
@@ -34,6 +50,8 @@ def policy(
     resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0 leaves it out.", min=0)] = 1_000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="A setting, `group.name=value`.")] = None,
 ) -> None:
     """Estimate the reward per slate of a policy that did not run, from slates that another one showed.
 
@@ -42,21 +60,38 @@ def policy(
     predictions. Under the assumptions cascade and slate, propensity_prefix and target_prefix: the probability of all
     that the slate shows down to the position.
 
+    With --from-topics, a reward is a first liking of what stands there, and the judged policy is the deployment's own with
+    another share of explored slates: what does exploring cost? The file that --write makes holds these columns, and the
+    items; put another policy's probabilities into `target`, and give it as --log.
+
     \b
     Examples:
+        upwell evaluate policy --from-topics --config upwell.toml
+        upwell evaluate policy --from-topics --hours 24 --share 0.05 --write shown.csv
         upwell evaluate policy --log shown.csv
         upwell evaluate policy --log shown.csv --assume cascade --clip 20 --json
     """
+    from upwell.cli.settings import load
     from upwell.evaluation.datasets import DatasetError
     from upwell.evaluation.off_policy import Assumption, estimates, support
     from upwell.evaluation.off_policy_log import read_log
 
+    if (log is None) != from_topics:
+        exits.fail(exits.CONFIG, "give either --log or --from-topics")
     if assume not in set(Assumption):
         exits.fail(exits.CONFIG, f"--assume {assume}: choose from {', '.join(Assumption)}")
     assumption, most = Assumption(assume), clip or math.inf
+    if log is None and assumption is not Assumption.INDEPENDENCE:
+        exits.fail(
+            exits.CONFIG, f"--assume {assume}: rankings carry propensities of single positions: independence alone"
+        )
     with exits.mapped("evaluate policy"):
         try:
-            shown = read_log(log, assumption)
+            shown = (
+                _from_topics(load(config, sets), share, last, hours, write)
+                if log is None
+                else read_log(log, assumption)
+            )
         except DatasetError as error:
             exits.fail(exits.CONFIG, str(error))
         found = estimates(shown, assumption, most, level, resamples, seed)
@@ -72,6 +107,26 @@ def policy(
         }))  # fmt: skip
     else:
         _policy_table(found, carried, float(shown.reward.sum()) / slates, notes)
+
+
+def _from_topics(settings: Settings, judged: float, last: int, hours: float | None, write: Path | None) -> Log:
+    """A running deployment's log.
+
+    Raises:
+        DatasetError: there are no rankings, or their propensities are of another share of exploration.
+        Unavailable, Inconsistent: see `served_log.read`.
+    """
+    import time
+
+    from upwell.evaluation import off_policy_served, served_log
+    from upwell.evaluation.recorded import Stretch
+
+    since = None if hours is None else int((time.time() - 3600 * hours) * 1000)
+    served = served_log.read(settings, Stretch(since, None, last), [])
+    found = off_policy_served.policy_log(served, settings.exploration.share, judged)
+    if write is not None:
+        off_policy_served.write(served, found, write)
+    return found
 
 
 def estimators(

@@ -40,6 +40,9 @@ def ranking(
     sharing: Annotated[
         bool, typer.Option(help="What it costs to learn from a share of the events, or to hold a shard of the items.")
     ] = False,
+    exploration: Annotated[
+        bool, typer.Option(help="What exploring takes off the hit rate, as the settings `exploration` have it.")
+    ] = False,
     reasons: Annotated[
         int, typer.Option(help="Check so many reasons: rank again without the event that each one names.", min=0)
     ] = 0,
@@ -131,6 +134,8 @@ def ranking(
             from upwell.evaluation.sharing import sharing as costs
 
             found.sharing = costs(log, _say)
+        if exploration:
+            found.exploration = _exploration(log, settings)
         if reasons:
             from upwell.evaluation import reasons_check
 
@@ -168,6 +173,22 @@ def _content(data: Dataset, log: RankingLog, settings: Settings) -> Content | No
     except ImportError as missing:
         _say(f"new items are not looked at, {missing.name} is missing: pip install 'upwell[evaluation]'")
         return None
+
+
+def _exploration(log: RankingLog, settings: Settings) -> dict[str, Any]:
+    from upwell.cli.bars import telling
+    from upwell.evaluation.exploration_cost import cost
+    from upwell.ranking.exploration import Budget
+
+    own = settings.exploration
+    with telling() as tell:
+        found = cost(
+            log,
+            Budget(own.share, own.positions, own.floor),
+            settings.ranking.candidates,
+            lambda done, total: tell("exploration", done, total),
+        )
+    return {**own.model_dump(), **found.as_dict(own.share)}
 
 
 def _data(interactions: Path | None, items: Path | None) -> Dataset:
@@ -314,5 +335,12 @@ def _table(found: RankingEvaluation) -> None:
         console.print(
             f"{checked['hold']:,} of {checked['checked']:,} reasons hold: without the event that they name the item falls"
         )
+    if explored := shown.get("exploration"):
+        for way in ("none", "uniform", "thompson"):
+            of = explored[way]
+            console.print(
+                f"exploration, {way}: HR@10 {of['hr_at_10']:.4f}, NDCG@10 {of['ndcg_at_10']:.4f}, {of['other_items']:.3f} other"
+                " items a slate"
+            )
     for note in shown["notes"]:
         console.print(note, markup=False)

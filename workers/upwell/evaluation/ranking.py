@@ -64,6 +64,8 @@ class RankingEvaluation:
 
     sharing: dict[str, Any] | None = None
     """What sampling and sharding of what is learned cost, where that was asked for."""
+    exploration: dict[str, Any] | None = None
+    """What drawing the last places costs, where that was asked for."""
     reasons: dict[str, Any] | None = None
     """What `reasons_check.check` found, where that was asked for."""
     segments: dict[str, Any] | None = None
@@ -90,6 +92,8 @@ class RankingEvaluation:
             found["oracle"] = spans(np.where(log.targets, self.oracle, -1), replayed.history)
         if self.sharing is not None:
             found["sharing"] = self.sharing
+        if self.exploration is not None:
+            found["exploration"] = self.exploration
         if self.reasons is not None:
             found["reasons"] = self.reasons
         if self.with_content is not None:

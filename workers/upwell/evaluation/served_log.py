@@ -43,6 +43,8 @@ class Rankings:
     """[r] ms."""
     slate: Ints
     """[r, k] item rows, best first; -1 where there is none."""
+    propensity: NDArray[np.float64]
+    """[r, k] of the item at its place; 1 where nothing is drawn, or there is none."""
     best: NDArray[np.float64]
     """[r] score of the first place; nan where there is none."""
     variant: Ints
@@ -105,6 +107,7 @@ class _Item(msgspec.Struct, gc=False):
     item_id: str
     score: float
     reasons: list[_Reason] = []
+    propensity: float = 1.0
 
 
 class Published(msgspec.Struct, gc=False):
@@ -125,6 +128,8 @@ class Shown(msgspec.Struct, gc=False):
     ranking_id: str
     user_id: str
     items: tuple[str, ...]
+    chances: tuple[float, ...]
+    """Propensities of the last places, from the first one that is drawn; empty where none is."""
     best: float
     by_events: bool
     event_time: int
@@ -180,19 +185,23 @@ def arrays(
     ids: dict[str, int] = {}
     ranked: list[tuple[int, int, int, float, int, bool]] = []
     slate = np.full((len(published), max((len(one.items) for one in published), default=0) or 1), -1, np.int64)
+    propensity = np.ones(slate.shape)
     for place, one in enumerate(published):
         ids[one.ranking_id] = place
         variant = variants.setdefault(one.variant, len(variants)) if one.variant else -1
         user = users.setdefault(one.user_id, len(users))
         ranked.append((user, one.publish_time, one.event_time, one.best, variant, one.by_events))
         slate[place, : len(one.items)] = [rows.setdefault(item, len(rows)) for item in one.items]
+        propensity[place, len(one.items) - len(one.chances) : len(one.items)] = one.chances
         if place >= earlier:
             first.update(one.first)
             for kind, share in one.reasons:
                 reasons[kind] += share  # type: ignore[assignment]  # sums of shares are no whole numbers
     table = np.array(ranked, np.float64).reshape(-1, 6)
     owner, time, event_time, variant_of, by_events = (table[:, n].astype(np.int64) for n in (0, 1, 2, 4, 5))
-    rankings = Rankings(owner, time, event_time, slate, table[:, 3], variant_of, by_events.astype(bool), earlier)
+    rankings = Rankings(
+        owner, time, event_time, slate, propensity, table[:, 3], variant_of, by_events.astype(bool), earlier
+    )
     happened = _happened(found, events, users, rows, ids, rankings)
     attributes: dict[str, dict[int, str]] = {key: {} for key in group_by}
     for event in found.events:
@@ -210,10 +219,12 @@ def brief(one: Published, names: dict[str, str]) -> Shown:
     for item in one.items:
         for why in item.reasons:
             reasons[why.kind] += why.share  # type: ignore[assignment]
+    first_drawn = next((at for at, item in enumerate(one.items) if item.propensity < 1), len(one.items))
     return Shown(
         one.ranking_id,
         names.setdefault(one.user_id, one.user_id),
         tuple(names.setdefault(item.item_id, item.item_id) for item in one.items),
+        tuple(item.propensity for item in one.items[first_drawn:]),
         one.items[0].score if one.items else np.nan,
         one.trigger == "events",
         one.event_time,

@@ -1,4 +1,4 @@
-"""Slates in; the same out, with new items that are owed impressions on some last places, and those impressions counted.
+"""Slates in; the same out, with new items that are owed impressions on some last places. Then those impressions counted.
 
 A user is given an item once, as far as the slates are kept that were published for the user: an impression is a user.
 """
@@ -22,6 +22,8 @@ class Newcomers:
     def __init__(self, profiles: Profiles, impressions: FirstImpressions) -> None:
         self._profiles = profiles
         self._impressions = impressions
+        self._owed: NDArray[np.int64] = np.zeros(0, np.int64)
+        """[o] rows that were owed something when slates were last looked at."""
 
     def placed(
         self,
@@ -33,17 +35,17 @@ class Newcomers:
         shown: dict[str, int],
         caps: Caps | None = None,
     ) -> list[Chosen]:
-        """The slates as they are to be published.
+        """The slates, some with a last place given away; the others are the objects that came in.
 
         Args:
             places: of a slate. The first is never given away.
             slots, slates, gone, interests: of u users, as `Ranker.rank` takes and makes them.
-            shown: this batch's impressions by item; what is published here is added.
+            shown: this batch's impressions by item, as `count` counts them.
             caps: that a place given away does not break either.
         """
         profiles, catalogue = self._profiles, self._profiles.catalogue
         few = profiles.ranker.few() if self._impressions.quota else np.zeros(0, np.int64)
-        owed = self._impressions.owed(few, catalogue.since)
+        self._owed = owed = self._impressions.owed(few, catalogue.since)
         if not len(owed):
             return slates
         ids = [catalogue.ids[row] for row in owed.tolist()]
@@ -66,11 +68,15 @@ class Newcomers:
             slate = earned
             if at != NOBODY:
                 slate = profiles.ranker.with_last(earned, places, profiles.recent, slot, int(owed[at]), interests[user])
-            for row in np.intersect1d(slate.rows, owed).tolist():
-                if (item := catalogue.ids[row]) not in before[user]:
-                    shown[item] = shown.get(item, 0) + 1
             found.append(slate)
         return found
+
+    def count(self, slots: Sequence[int], slates: Sequence[Chosen], shown: dict[str, int]) -> None:
+        """Add the impressions of slates, as they are published, of what was owed any when they were `placed`."""
+        for slot, slate in zip(slots, slates, strict=True) if len(self._owed) else ():
+            for row in np.intersect1d(slate.rows, self._owed).tolist():
+                if (item := self._profiles.catalogue.ids[row]) not in self._seen(slot):
+                    shown[item] = shown.get(item, 0) + 1
 
     def _seen(self, slot: int) -> set[str]:
         return {item for slate in self._profiles.slates[slot] for item, _ in slate.items}

@@ -17,6 +17,7 @@ from upwell.events.codec import encode
 from upwell.events.contracts import RankedItem, Ranking
 from upwell.events.hashing import identifier
 from upwell.interactions.eliciting import Eliciting
+from upwell.interactions.exploring import Exploring
 from upwell.interactions.groupings import Groupings
 from upwell.interactions.newcomers import Newcomers
 from upwell.interactions.occasion import head_changed
@@ -83,6 +84,7 @@ class Rankings:
         self._groupings = groupings
         self._segments = segments
         self._eliciting = Eliciting(profiles, rulebook)
+        self._exploring = Exploring(settings.exploration, profiles)
         self.watch = Watch(profiles.ranker)
         self.newcomers = Newcomers(profiles, impressions)
         self._rankings = topics.real(settings.kafka, Topic.RANKINGS)
@@ -143,10 +145,18 @@ class Rankings:
             policy.shaping.depth(force),
             self._segments.raised(slots),
         )
-        slates = [one.take(at) for one, at in zip(best, policy.shaping.slates(best, liked, force), strict=True)]
+        shaped, caps = policy.shaping.slates(best, liked, force), force.caps if force else None
+        ready = [one.take(at) for one, at in zip(best, shaped, strict=True)]
+        slates = list(ready)
         if shown is not None:
-            caps = force.caps if force else None
-            slates = self.newcomers.placed(policy.ranking.slate, slots, slates, gone, interests, shown, caps)
+            slates = self.newcomers.placed(policy.ranking.slate, slots, ready, gone, interests, shown, caps)
+        # A slate has a new item that is owed its place, or places that are drawn: never both.
+        open_ = [user for user, slate in enumerate(slates) if slate is ready[user]]
+        propensities: dict[int, NDArray[np.float64]] = {}
+        for user, (at, propensity) in self._exploring.drawn(policy.ranking.slate, open_, slots, best, shaped, caps):
+            slates[user], propensities[user] = best[user].take(at), propensity
+        if shown is not None:
+            self.newcomers.count(slots, slates, shown)
         self.watch.ranked([slate.rows for slate in slates])
         return [
             ranked_items(
@@ -157,8 +167,9 @@ class Rankings:
                 now,
                 self._groupings.shared,
                 self._segments.words(slot),
+                propensities.get(user),
             )
-            for slate, slot, own, now in zip(slates, slots, liked, times.tolist(), strict=True)
+            for user, (slate, slot, own, now) in enumerate(zip(slates, slots, liked, times.tolist(), strict=True))
         ], liked
 
     def _interests(self, policy: Policy, slots: list[int], liked: list[NDArray[np.int64]]) -> NDArray[np.float32]:

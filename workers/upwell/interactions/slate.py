@@ -37,6 +37,7 @@ def ranked_items(
     now: int,
     shared: Callable[[int, int], tuple[str, str] | None] = _nothing,
     segment: Callable[[int], str] | None = None,
+    propensity: NDArray[np.float64] | None = None,
 ) -> list[RankedItem]:
     """A slate as published.
 
@@ -46,6 +47,7 @@ def ranked_items(
         now: event time of the ranking, ms.
         shared: the fact that two items, as rows, have in common, (predicate, object); a reason names it beside its evidence.
         segment: of the user, in words, with which an item, as a row, is popular: asked where segments added to the score.
+        propensity: [k] of each item at its place; None where nothing is drawn.
     """
     if not len(chosen.rows):
         return []
@@ -61,8 +63,9 @@ def ranked_items(
     found = []
     whys = reasons(chosen.contributions, KINDS, rows, times, LEAST_SHARE)
     by_segment = (chosen.contributions[:, SEGMENTS] > LEAST_SHARE).tolist()
-    for row, score, of_item, of_segment in zip(
-        chosen.rows.tolist(), chosen.scores.tolist(), whys, by_segment, strict=True
+    chances = [1.0] * count if propensity is None else propensity.tolist()
+    for row, score, chance, of_item, of_segment in zip(
+        chosen.rows.tolist(), chosen.scores.tolist(), chances, whys, by_segment, strict=True
     ):
         told = []
         for why in of_item:
@@ -74,5 +77,5 @@ def ranked_items(
                 text += f" (both: {fact[0]} {fact[1]})"
             item_id = catalogue.ids[near] if near is not None else None
             told.append(Reason(why.kind, why.share, text, item_id, why.time or None))
-        found.append(RankedItem(catalogue.ids[row], score, 1.0, told))
+        found.append(RankedItem(catalogue.ids[row], score, chance, told))
     return found

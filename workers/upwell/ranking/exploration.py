@@ -92,7 +92,9 @@ class Explored:
     """[u] whether the positions were filled from the pool, be it with the slate's own items."""
 
 
-def posterior(liked: Floats, shown: Floats, doubt: Doubt) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def posterior(
+    liked: Floats | NDArray[np.float32], shown: Floats | NDArray[np.float32], doubt: Doubt
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What is believed of items' like-rates, on a scale where the spread depends on the number of showings alone.
 
     Counts with a beta prior give a beta posterior of the rate p. 2 * arcsin(sqrt(p)) grows with p, so that the best item
@@ -216,7 +218,12 @@ def _best(mean: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.f
 
 
 def explore(
-    slates: Rows, pool: Rows, weight: Floats, keys: NDArray[np.uint64], versions: NDArray[np.int64], budget: Budget
+    slates: Rows,
+    pool: Rows,
+    weight: Floats,
+    keys: NDArray[np.uint64],
+    versions: NDArray[np.int64] | NDArray[np.uint64],
+    budget: Budget,
 ) -> Explored:
     """Fill the last positions of some slates from their pools; say the exact propensity of what every slate shows.
 

@@ -53,10 +53,11 @@ class Caps:
     """[groups] int32."""
 
 
-def fits(caps: Caps, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[m] bool: whether each of [m] `others` may join the items [n] `rows` without breaking a cap."""
+def fits(caps: Caps, rows: NDArray[np.int64], others: NDArray[np.int64], times: int = 1) -> NDArray[np.bool_]:
+    """[m] bool: whether each of [m] `others`, and `times` - 1 more of its groups, may join the items [n] `rows` without
+    breaking a cap."""
     left = caps.most - caps.groups.matrix(rows).sum(axis=0)
-    free: NDArray[np.bool_] = ~(caps.groups.matrix(others) & (left <= 0)).any(axis=1)
+    free: NDArray[np.bool_] = ~(caps.groups.matrix(others) & (left < times)).any(axis=1)
     return free
 
 

@@ -63,6 +63,7 @@ RANKING_TARGETS = Counter("upwell_ranking_targets", "Likings of an item new to i
 RANKING_HITS = Counter("upwell_ranking_hits", "... whose item was on that ranking")
 RANKING_MOVES = Counter("upwell_ranking_hit_rate_moves", "Moves of the hit rate that were noticed", ["direction"])
 RANKING_PLACES = Counter("upwell_ranking_places", "Places of published rankings")
+RANKING_EXPLORED = Counter("upwell_ranking_explored", "Rankings whose last places were drawn")
 RANKING_NEW = Counter("upwell_ranking_places_new", "... that hold an item of few events")
 RANKING_POPULARITY = Counter("upwell_ranking_places_popularity", "... by popularity of their items, summed")
 
