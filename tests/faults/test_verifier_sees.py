@@ -82,6 +82,11 @@ class Watched:
         return profiles(postgres.dsn.get_secret_value(), postgres.db_schema)
 
 
+def stood_down(log: Path, woken: float) -> bool:
+    own = list(testimony.lines(log))
+    return testimony.refused(own, woken) or testimony.dropped(own, woken)
+
+
 @contextmanager
 def watched(stack: Stack, prefix: str, folder: Path, mutation: str) -> Iterator[Watched]:
     with deployed(stack, prefix, **SMALL) as own, Supervisor() as supervisor:
@@ -130,7 +135,8 @@ def test_a_zombie(stack: Stack, prefix: str, tmp_path: Path, mutation: str) -> N
         woken = time.time()
         os.kill(pid, signal.SIGCONT)
         if mutation == "none":
-            eventually(lambda: testimony.refused(testimony.lines(run.log(0)), woken), message="the zombie is refused")
+            # Which of the two comes first is the threads' race: the broker's word, or the flush that is due.
+            eventually(lambda: stood_down(run.log(0), woken), message="the zombie is refused, or drops what it holds")
         else:
             eventually(lambda: run.stored() < 300, message="the zombie writes what it had")
         run.send(100, "v")

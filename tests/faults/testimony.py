@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ASSIGNED = "partitions.assigned"
+RELEASED = "partitions.released"
 REFUSED = frozenset({"transaction.aborted", "flush.refused"})
 FENCED = "was fenced"
 AFTER_S = 15.0
@@ -63,3 +64,8 @@ def moved(own: Iterable[Line], others: Iterable[Iterable[Line]], begin: float, e
 def refused(own: Iterable[Line], woken: float) -> bool:
     """Whether a worker that was woken then had a write refused: by Kafka (its transaction), or by Postgres (its flush)."""
     return any(line.event in REFUSED or FENCED in line.words for line in own if woken <= line.time <= woken + AFTER_S)
+
+
+def dropped(own: Iterable[Line], woken: float) -> bool:
+    """Whether a worker that was woken then learned that its partitions are another's, and dropped all it held of them."""
+    return any(line.event == RELEASED and line.fields["lost"] for line in own if line.time >= woken)

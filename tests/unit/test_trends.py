@@ -15,7 +15,7 @@ from upwell.events.contracts import CategoryCount, ItemCount, Statistics, Trend
 from upwell.ranking import trend
 from upwell.settings import ConfigError, Kafka
 from upwell.trends.counts import STATE_VERSION, Changes, Counts, mark_key
-from upwell.trends.transport import broker, credentials
+from upwell.trends.transport import Fetched, broker, credentials
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -229,3 +229,36 @@ def test_security_options_reach_aiokafka() -> None:
 def test_what_aiokafka_cannot_do_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"kafka\.options"):
         credentials(Kafka(options=options))
+
+
+def test_nothing_is_missing_where_records_come_as_they_were_fetched() -> None:
+    fetched = Fetched()
+    fetched.hand_over([3, 4, 6])  # 5 is the marker of a transaction
+    fetched.hand_over([8, 9])
+
+    assert fetched.first_missing([3, 4, 6, 8], until=0) is None
+    assert fetched.first_missing([9], until=9) is None
+    assert fetched.data == 9
+
+
+def test_a_record_that_was_dropped_on_the_way_is_missing_until_it_comes() -> None:
+    fetched = Fetched()
+    fetched.hand_over([3, 4, 6])
+    fetched.hand_over([8, 9])
+
+    assert fetched.first_missing([3, 8, 9], until=0) == 4
+    # 3 is counted; what follows in hand is of before the seek back.
+    assert fetched.first_missing([9], until=4) == 4
+    fetched.hand_over([4, 6, 8])
+    assert fetched.first_missing([9], until=4) == 4
+    assert fetched.first_missing([4, 6, 8], until=4) is None
+    fetched.hand_over([9, 11])
+    assert fetched.first_missing([9, 11], until=9) is None
+    assert fetched.data == 11
+
+
+def test_records_that_come_twice_are_not_missing() -> None:
+    fetched = Fetched()
+    fetched.hand_over([3, 4])
+
+    assert fetched.first_missing([3, 3, 4, 3], until=4) is None

@@ -7,7 +7,10 @@ offset after the last record: the markers of transactions that follow it would l
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+import threading
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiokafka
@@ -30,6 +33,31 @@ class Fetched:
     """Largest offset of a record handed over."""
     position: int = -1
     """Offset of the next fetch: beyond `data` by what isn't a record, transaction markers and aborted records."""
+    _open: deque[int] = field(default_factory=deque)
+    """Offsets of records handed over that are not done, ascending."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Records are handed over in the consumer's thread, and counted in Faust's."""
+
+    def hand_over(self, offsets: Sequence[int]) -> None:
+        """Note what was fetched; after a seek back, records come again."""
+        with self._lock:
+            while self._open and self._open[-1] >= offsets[0]:
+                self._open.pop()
+            self._open.extend(offsets)
+            # After a seek back, to records that were dropped on the way, this stays ahead until they are counted.
+            self.data = max(self.data, offsets[-1])
+
+    def first_missing(self, offsets: Collection[int], until: int) -> int | None:
+        """The first record from `until` on that was handed over, lies before the last of `offsets`, and is not among them.
+
+        Faust drops records in hand when its flow stops, which it does for more than rebalances, and goes on behind them.
+        """
+        with self._lock:
+            while self._open and self._open[0] < until:
+                self._open.popleft()
+            last = max(offsets, default=-1)
+            known = set(offsets)
+            return next((offset for offset in self._open if offset < last and offset not in known), None)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -62,8 +90,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 continue
             fetched = self.fetched.setdefault(tp, Fetched())
             if found := records.get(tp):
-                # After a seek back, to records that were dropped on the way, this stays ahead until they are counted.
-                fetched.data = max(fetched.data, found[-1].offset)
+                fetched.hand_over([record.offset for record in found])
             fetched.position = state.position
         return records
 
@@ -97,10 +124,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         found = {}
         for tp in self.assignment():
             if not self._is_changelog_tp(tp) and (read := self._thread.fetched.get(tp)) is not None:
-                until = max(self._committed_offset[tp] or 0, self.done.get(tp, 0))
+                until = self._until(tp)
                 if read.data >= until:
                     found[tp] = until
         return found
+
+    def first_missing(self, tp: TP, offsets: Collection[int]) -> int | None:
+        """The first record that was fetched, is not done, lies before the last of `offsets`, and is not among them."""
+        read: Fetched | None = self._thread.fetched.get(tp)
+        return None if read is None else read.first_missing(offsets, self._until(tp))
+
+    def _until(self, tp: TP) -> int:
+        """All records before it are done."""
+        return max(self._committed_offset[tp] or 0, self.done.get(tp, 0))
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust notes every hole in the offsets until it is acknowledged over. Each transaction leaves one."""

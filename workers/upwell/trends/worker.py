@@ -147,6 +147,7 @@ class Pipeline:
         for event in events:
             if event.message.generation_id == generation:
                 by_partition.setdefault(event.message.tp, []).append(event)
+        by_partition = {tp: whole for tp, mine in by_partition.items() if (whole := self._whole(tp, mine))}
         changed = [self._partition(tp, mine) for tp, mine in by_partition.items()]
         # A count is stored before it is published: a sequence that a reader has seen is never given out twice.
         await self._publisher.flush()
@@ -157,6 +158,15 @@ class Pipeline:
             for tp, mine in by_partition.items():
                 done = self._app.consumer.done
                 done[tp] = max(done.get(tp, 0), mine[-1].message.offset + 1)
+
+    def _whole(self, tp: TP, events: list[EventT]) -> list[EventT]:
+        """What may be counted: nothing behind a record that was dropped on its way here, since a count that knows a later
+        offset takes an earlier one for counted. What is left out is fetched again with it (`_fetch_dropped`)."""
+        missing = self._app.consumer.first_missing(tp, [event.message.offset for event in events])
+        if missing is None:
+            return events
+        log.warning("trends.dropped", partition=tp.partition, offset=missing)
+        return [event for event in events if event.message.offset < missing]
 
     def _partition(self, tp: TP, events: Sequence[EventT]) -> Changes:
         counts = self._counts.get(tp.partition)
