@@ -76,6 +76,8 @@ class Outcome:
     takeovers: int
     zombies: int
     zombies_refused: int
+    zombies_dropped: int
+    """Of those that were refused nothing: they learned first that they had lost their partitions, and dropped all of it."""
     exits: dict[str, int]
     """How often workers ended by themselves, by worker and exit code."""
     seconds: float
@@ -109,7 +111,7 @@ class Outcome:
         """One JSON object."""
         return {
             "events": self.events, "faults": len(self.felt), "takeovers": self.takeovers, "zombies": self.zombies,
-            "zombies_refused": self.zombies_refused, "not_run": NOT_RUN, "lost": self.findings.lost,
+            "zombies_refused": self.zombies_refused, "zombies_dropped": self.zombies_dropped, "not_run": NOT_RUN, "lost": self.findings.lost,
             "doubled": self.findings.doubled, "seed": self.seed, "violations": dict(self.findings.broken),
             "exits": self.exits, "unrecovered": len(self.unrecovered), "kinds": self.kinds(),
             "checked": self.checked, "session_timeout_ms": SESSION_MS, "transaction_timeout_ms": TRANSACTION_MS,
@@ -306,7 +308,7 @@ class Run:
             for name, count in self.cluster.workers.items()
             for slot in range(count)
         }
-        takeovers = zombies = refused = 0
+        takeovers = zombies = refused = dropped = 0
         for felt in self.felt:
             if felt.fault.kind == "kill" or felt.fault.target not in WORKERS:
                 continue
@@ -317,11 +319,14 @@ class Run:
                 takeovers += 1
                 if felt.woken is not None:
                     zombies += 1
-                    refused += testimony.refused(logs[own], felt.woken)
+                    if testimony.refused(logs[own], felt.woken):
+                        refused += 1
+                    else:
+                        dropped += testimony.dropped(logs[own], felt.woken)
         judged = self.judge
         return Outcome(
             seed=self.seed, events=self.producer.events, felt=self.felt, findings=findings, takeovers=takeovers, zombies=zombies,
-            zombies_refused=refused, exits=self._exits(), seconds=seconds,
+            zombies_refused=refused, zombies_dropped=dropped, exits=self._exits(), seconds=seconds,
             checked={
                 "distinct_events": judged.users.events, "repeats": judged.users.repeats,
                 "rankings": judged.users.rankings, "profiles": judged.users.compared, "profiles_waiting": judged.users.waiting, "items": len(judged.items.lives),

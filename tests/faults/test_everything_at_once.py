@@ -19,6 +19,7 @@ def test_every_kind_of_fault_costs_time_only() -> None:
     assert (report["lost"], report["doubled"]) == (0, 0)
     assert report["faults"] == len(SHORT)
     assert report["takeovers"] >= 4
-    assert report["zombies_refused"] >= 1
+    # Which comes first is a race: a zombie's write, or the broker's word that its partitions are another's.
+    assert report["zombies_refused"] + report["zombies_dropped"] >= 1
     assert report["checked"]["distinct_events"] >= 10_000
     assert report["checked"]["contents"] >= 50
